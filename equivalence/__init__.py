@@ -1,0 +1,1 @@
+"""The checker: contracts, search, verdicts, and the command line."""

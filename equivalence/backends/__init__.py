@@ -1,0 +1,1 @@
+"""The tiers: what runs a step of a series."""

@@ -1,0 +1,1 @@
+"""The code and series that can be checked."""

@@ -1,0 +1,1 @@
+"""HugeTLB: the only place that joins models, legacy and refactored."""

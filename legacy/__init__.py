@@ -1,0 +1,1 @@
+"""mm/hugetlb.c before the series."""

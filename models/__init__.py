@@ -1,0 +1,1 @@
+"""What both ports share: schema, kernel environment, HugeTLB functions ported once."""

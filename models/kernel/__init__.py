@@ -1,0 +1,1 @@
+"""The kernel around mm/hugetlb.c, each file labelled by fidelity."""

@@ -1,0 +1,1 @@
+"""Data that the engine, the subjects and the report writers share. Imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""Bodies that exist only between the base and the end of the series."""

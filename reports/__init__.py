@@ -1,0 +1,1 @@
+"""Report writers, one per format: pure functions of a result."""
