@@ -1,0 +1,1 @@
+"""Tests of equivcheck; the folders mirror the packages."""

@@ -1,0 +1,1 @@
+"""Tools of the repository; never in the wheel."""
