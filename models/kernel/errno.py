@@ -1,0 +1,45 @@
+# Fidelity: DUP
+"""Error numbers as the kernel returns them, and pointers that carry one."""
+
+from __future__ import annotations
+
+import errno as _errno
+from typing import Final, TypeVar
+
+from typing_extensions import TypeIs
+
+T = TypeVar("T")
+
+EPERM: Final = _errno.EPERM
+ENOENT: Final = _errno.ENOENT
+ESRCH: Final = _errno.ESRCH
+EINTR: Final = _errno.EINTR
+EIO: Final = _errno.EIO
+E2BIG: Final = _errno.E2BIG
+EBADF: Final = _errno.EBADF
+EAGAIN: Final = _errno.EAGAIN
+ENOMEM: Final = _errno.ENOMEM
+EACCES: Final = _errno.EACCES
+EFAULT: Final = _errno.EFAULT
+EBUSY: Final = _errno.EBUSY
+EEXIST: Final = _errno.EEXIST
+ENODEV: Final = _errno.ENODEV
+ENOTDIR: Final = _errno.ENOTDIR
+EISDIR: Final = _errno.EISDIR
+EINVAL: Final = _errno.EINVAL
+EFBIG: Final = _errno.EFBIG
+ENOSPC: Final = _errno.ENOSPC
+EIDRM: Final = _errno.EIDRM
+EOPNOTSUPP: Final = _errno.EOPNOTSUPP
+EHWPOISON: Final = _errno.EHWPOISON
+#: Internal to the kernel: look the folio up again.
+ENOTSUPP: Final = 524
+
+
+def IS_ERR(pointer: T | int) -> TypeIs[int]:
+    """Whether a returned pointer carries a negative error number instead (include/linux/err.h).
+
+    A pointer that carries an error is a plain negative integer here: ``ERR_PTR(-ENOMEM)`` in C is
+    ``-ENOMEM``, ``PTR_ERR(p)`` is ``p`` itself.
+    """
+    return isinstance(pointer, int)
