@@ -3,6 +3,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 REPORT := equivcheck-report
 
@@ -14,16 +16,19 @@ help: ## list these targets
 
 venv: $(INSTALLED) ## install the locked dependencies and equivcheck itself into .venv
 
-$(INSTALLED): requirements.lock pyproject.toml
+$(LOCKED): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "equivcheck needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || true)." \
-	    "Say which to use: make PYTHON=python3.12 ..." >&2; exit 2; }
+	  echo "equivcheck needs Python 3.11 or newer, and $(PYTHON) is not: $$($(PYTHON) --version 2>&1)." \
+	    "Name another: make PYTHON=python3.12 ..." >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 2; }
 	@echo "Installing requirements.lock into $(VENV)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PIP) install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+$(INSTALLED): $(LOCKED) pyproject.toml
+	@$(PIP) install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The recipe ends with equivcheck's own status: 0 agrees, 1 diverged, 3 inadequate, 4 error, 2 bad input. Make prints it.
