@@ -65,6 +65,22 @@ class System(Protocol):
         """Go back to a snapshot; the snapshot stays usable."""
 
 
+class Evidence(Protocol):
+    """What a system that was linked for evidence has seen since it was made (over all its boots).
+
+    Points are texts such as ``"2963"`` (a line) and ``"2971:7 true"`` (a condition's outcome).
+    """
+
+    def coverable(self) -> Mapping[str, frozenset[str]]:
+        """Function -> all points it has."""
+
+    def covered(self) -> Mapping[str, frozenset[str]]:
+        """Function -> the points that were reached."""
+
+    def rows(self) -> Mapping[str, Mapping[tuple[Scalar, ...], int]]:
+        """Predicate -> input tuple -> how often it was evaluated with that input."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpSpec:
     """One kind of operation.
@@ -129,6 +145,11 @@ class Predicate:
 
     ``names`` are the inputs; ``domain`` lists all input tuples; ``old`` and ``new`` evaluate them.
     ``symbols`` name the functions whose bodies hold the condition before and after.
+
+    In situ the inputs are read in the body of the function ``site``, right before the statement
+    that calls ``anchor``: ``inputs`` are the expressions to evaluate there, one for each name.
+    ``keep`` maps a variable that such an expression may use to the function whose last result in
+    this activation it holds (None: not called).
     """
 
     name: str
@@ -137,6 +158,10 @@ class Predicate:
     old: Callable[..., bool]
     new: Callable[..., bool]
     symbols: tuple[str, ...] = ()
+    site: str = ""
+    anchor: str = ""
+    inputs: tuple[str, ...] = ()
+    keep: Mapping[str, str] = field(default_factory=dict)
     unreachable: Mapping[tuple[Scalar, ...], str] = field(default_factory=dict)
 
 
