@@ -19,7 +19,7 @@ import inspect
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, TypeVar
 
@@ -77,7 +77,7 @@ def collect(modules: Iterable[ModuleType]) -> Symbols:
     owner: dict[str, str] = {}
     data: set[str] = set()
     for module in modules:
-        data.update(n for n in module.__dict__.get("__annotations__", ()) if n not in module.__dict__)
+        data.update(n for n in inspect.get_annotations(module) if n not in module.__dict__)
         for name, value in vars(module).items():
             if name.startswith("__") or isinstance(value, TypeVar):
                 continue
@@ -90,7 +90,9 @@ def collect(modules: Iterable[ModuleType]) -> Symbols:
                 raise LinkError(msg)
     clash = sorted(data & table.keys())
     if clash:
-        msg = f"symbol {clash[0]!r} is declared as a global variable and defined in {owner[clash[0]]}"
+        msg = (
+            f"symbol {clash[0]!r} is declared as a global variable and defined in {owner[clash[0]]}"
+        )
         raise LinkError(msg)
     return Symbols(table, frozenset(data))
 
@@ -181,7 +183,7 @@ class Step:
             if _is_extern(function):
                 users = sorted(n for n, f in self.functions.items() if name in used_names(f))
                 if users:
-                    msg = f"{self.label}: {users[0]!r} uses {name!r}, which is declared but not defined"
+                    msg = f"{self.label}: {users[0]!r} uses {name!r}, declared but not defined"
                     raise LinkError(msg)
                 continue
             for used in used_names(function):
@@ -233,7 +235,7 @@ class Step:
         return namespace
 
 
-@lru_cache(maxsize=None)
+@cache
 def used_names(function: FunctionType) -> frozenset[str]:
     """The global names that a function's code loads."""
     names: set[str] = set()
@@ -246,10 +248,14 @@ def used_names(function: FunctionType) -> frozenset[str]:
 
 
 def _global_loads(code: CodeType) -> set[str]:
-    return {str(i.argval) for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return {
+        str(i.argval)
+        for i in dis.get_instructions(code)
+        if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
 
 
-@lru_cache(maxsize=None)
+@cache
 def source_tree(function: FunctionType) -> ast.FunctionDef:
     """The function's syntax tree with the line numbers of its file; docstring kept."""
     lines, first = inspect.getsourcelines(function)
@@ -260,7 +266,7 @@ def source_tree(function: FunctionType) -> ast.FunctionDef:
     return node
 
 
-@lru_cache(maxsize=None)
+@cache
 def calls_of(function: FunctionType) -> tuple[Call, ...]:
     """Calls by plain name in a function's source."""
     calls = []
@@ -284,7 +290,7 @@ def _check_call(label: str, caller: str, call: Call, callee: FunctionType) -> No
         raise LinkError(msg) from None
 
 
-@lru_cache(maxsize=None)
+@cache
 def _signature(function: FunctionType) -> inspect.Signature:
     return inspect.signature(function)
 
@@ -302,9 +308,11 @@ def same_code(one: FunctionType | None, other: FunctionType | None) -> bool:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _shape(code: CodeType) -> tuple[Any, ...]:
-    constants = tuple(_shape(c) if isinstance(c, CodeType) else (type(c), c) for c in code.co_consts)
+    constants = tuple(
+        _shape(c) if isinstance(c, CodeType) else (type(c), c) for c in code.co_consts
+    )
     if code.co_consts and isinstance(code.co_consts[0], str):
         constants = constants[1:]  # the docstring
     return (
