@@ -126,12 +126,13 @@ PTE_NONE: Final = Pte()
 
 
 class PteSlot:
-    """Where an entry lives: what ``pte_t *`` points to."""
+    """Where an entry lives: what ``pte_t *`` points to; ``ptl`` is the lock of its table."""
 
-    __slots__ = ("pte",)
+    __slots__ = ("pte", "ptl")
 
-    def __init__(self) -> None:
+    def __init__(self, ptl: Lock) -> None:
         self.pte = PTE_NONE
+        self.ptl = ptl
 
 
 class AddressSpace:
@@ -200,6 +201,7 @@ class SuperBlock:
         "names",
         "next_ino",
         "s_active",
+        "s_root",
         "spool",
         "stat_lock",
     )
@@ -214,21 +216,34 @@ class SuperBlock:
         #: Directory entries of the root directory.
         self.names: dict[str, Inode] = {}
         self.inodes: list[Inode] = []
-        self.next_ino = 2
+        self.next_ino = 1
+        #: The mount's count (mount and superblock are one here): itself and its open files.
         self.s_active = 1
+        self.s_root: Inode | None = None
 
 
 class File:
-    """struct file of a hugetlbfs inode."""
+    """struct file of a hugetlbfs inode; ``private_data`` is what a SysV attachment hangs there."""
 
-    __slots__ = ("f_count", "f_inode", "f_mapping", "f_mode", "name")
+    __slots__ = ("f_count", "f_inode", "f_mapping", "f_mode", "f_op", "name", "private_data")
 
     def __init__(self, inode: Inode, name: str = "") -> None:
         self.f_inode = inode
         self.f_mapping = inode.i_mapping
         self.f_count = 1
         self.f_mode = 3
+        self.f_op: FileOperations | None = None
+        self.private_data: Any = None
         self.name = name
+
+
+class FileOperations(NamedTuple):
+    """struct file_operations; made by a static_data function so that its entries are linked."""
+
+    mmap: Callable[[File, VmArea], int]
+    fallocate: Callable[[File, int, int, int], int]
+    get_unmapped_area: Callable[[File, int, int, int, int], int]
+    release: Callable[[Inode, File], int] | None
 
 
 class VmOperations(NamedTuple):
@@ -248,6 +263,7 @@ class VmArea:
 
     __slots__ = (
         "anon_vma",
+        "anon_vma_chain",
         "name",
         "uffd",
         "vm_end",
@@ -274,6 +290,8 @@ class VmArea:
         self.vm_private_flags = 0
         self.vm_policy: MemPolicy | None = None
         self.anon_vma: AnonVma | None = None
+        #: Every anon_vma that lists this vma, the newest first.
+        self.anon_vma_chain: list[AnonVma] = []
         self.uffd: Any = None
         self.name = ""
 
@@ -286,9 +304,10 @@ class MM:
         "mm_users",
         "mmap_lock",
         "owner",
-        "page_table_lock",
         "page_table",
+        "page_table_lock",
         "pinned",
+        "pmd_locks",
         "vmas",
     )
 
@@ -296,6 +315,8 @@ class MM:
         self.vmas: list[VmArea] = []
         self.page_table: dict[int, PteSlot] = {}
         self.page_table_lock = Lock("page_table_lock")
+        #: Locks of the tables that hold 2M entries, by address >> 30.
+        self.pmd_locks: dict[int, Lock] = {}
         self.mmap_lock = RWSem("mmap_lock")
         self.hugetlb_usage = 0
         self.mm_users = 1

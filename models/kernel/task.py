@@ -19,7 +19,20 @@ class Task:
     same names (see models/kernel/syscalls).
     """
 
-    __slots__ = ("alive", "cgroup", "cpu", "fds", "il_prev", "il_weight", "maps", "mems_allowed", "mempolicy", "mm", "name")
+    __slots__ = (
+        "alive",
+        "cgroup",
+        "cpu",
+        "fds",
+        "il_prev",
+        "il_weight",
+        "maps",
+        "mems_allowed",
+        "mempolicy",
+        "mm",
+        "name",
+        "task_works",
+    )
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,3 +50,5 @@ class Task:
         #: Nodes that the cpuset allows (bit mask).
         self.mems_allowed = 0
         self.cgroup: Any = None
+        #: Files whose last reference this task dropped: released when it returns to user mode.
+        self.task_works: list[File] = []
