@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from models.schema.outcome import Outcome
 from models.schema.trace import Args, Op, Scalar, Trace
@@ -46,10 +46,9 @@ class System(Protocol):
         """The canonical state: no Python ids, no addresses, folios renamed by first use."""
 
     def digest(self, relation: Relation) -> Hashable:
-        """A cheap token: two are equal exactly if all that ``relation`` compares is equal.
+        """A cheap token: two are equal exactly if the state that ``relation`` compares is equal.
 
-        Under ``effects`` it includes the ordered calls into the environment since the last boot or
-        the last call of :meth:`drain_effects`.
+        Effects are compared by :meth:`drain_effects` and need not be part of it.
         """
 
     def drain_effects(self) -> tuple[str, ...]:
@@ -65,8 +64,9 @@ class System(Protocol):
         """Go back to a snapshot; the snapshot stays usable."""
 
 
+@runtime_checkable
 class Evidence(Protocol):
-    """What a system that was linked for evidence has seen since it was made (over all its boots).
+    """What a system linked for evidence has seen since it was made or last asked to forget.
 
     Points are texts such as ``"2963"`` (a line) and ``"2971:7 true"`` (a condition's outcome).
     """
@@ -80,14 +80,16 @@ class Evidence(Protocol):
     def rows(self) -> Mapping[str, Mapping[tuple[Scalar, ...], int]]:
         """Predicate -> input tuple -> how often it was evaluated with that input."""
 
+    def forget(self) -> None:
+        """Forget what was covered and counted, so that the next search is measured alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpSpec:
     """One kind of operation.
 
-    ``draw`` makes arguments from a random source, biased by a view of what exists (the names in
-    play, kept by the subject's generator); ``domains`` names the legal values of each argument
-    for shrinking and for the explorer, smallest first.
+    ``domains`` names the legal values of each argument for mutation, shrinking and the explorer,
+    smallest first; arguments that are not ``required`` may be left out.
     """
 
     kind: str
@@ -108,10 +110,18 @@ class Invariant:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """Something that a run must have reached before its silence means anything."""
+    """Something that a run must have reached before its silence means anything.
+
+    ``reached`` is asked after every operation until it says yes, so it looks only at the operation
+    and its outcome; ``kind`` limits it to one kind of operation. A goal that is not ``required``
+    is reported when missed, but does not make a search inadequate.
+    """
 
     name: str
     about: str
+    reached: Callable[[Op, Outcome], bool]
+    kind: str | None = None
+    required: bool = False
 
 
 class Generator(Protocol):
@@ -123,20 +133,11 @@ class Generator(Protocol):
     def start(self, world: Args) -> None:
         """A new trace begins."""
 
-    def op(self, rng: Random) -> Op:
-        """The next operation."""
+    def op(self, rng: Random, kind: str | None = None) -> Op:
+        """The next operation, of the given kind if one is given."""
 
     def saw(self, op: Op, outcome: Outcome) -> None:
         """What the operation did on the first side."""
-
-
-@dataclass(frozen=True, slots=True)
-class PredicateRow:
-    """One input of a changed predicate and what the old and the new expression answer."""
-
-    inputs: tuple[tuple[str, Scalar], ...]
-    old: bool
-    new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +166,27 @@ class Predicate:
     unreachable: Mapping[tuple[Scalar, ...], str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """What an observation leaves out of a section, and why that is right (in the code's terms)."""
+
+    section: str
+    field: str
+    reason: str
+
+
 class Subject(Protocol):
-    """The code and the series being checked."""
+    """What is checked, as far as it does not depend on the tier: operations, worlds, invariants."""
 
     name: str
     ops: Mapping[str, OpSpec]
+    #: World key -> its legal values, smallest first, for shrinking.
+    worlds: Mapping[str, Sequence[Scalar]]
     invariants: Sequence[Invariant]
+    goals: Sequence[Goal]
+    #: The sections that user space can read: what the relation ``user`` compares.
+    user_sections: frozenset[str]
+    excluded: Sequence[Excluded]
 
     def generator(self) -> Generator:
         """A fresh generator of worlds and operations."""
@@ -183,3 +199,78 @@ class Subject(Protocol):
 
     def examples(self) -> Iterable[Trace]:
         """Traces that every run replays first."""
+
+
+Role = Literal["changed", "added", "removed", "caller"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one pair of steps does to one function, and which of its points must have run.
+
+    ``before`` and ``after`` are the points (as in :class:`Evidence`) on changed lines, outcomes of
+    changed conditions among them; empty for a caller. ``reasons`` says of a point why it cannot
+    run.
+    """
+
+    function: str
+    role: Role
+    before: frozenset[str] = frozenset()
+    after: frozenset[str] = frozenset()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """One hunk of a patch that does not run here, and why: nothing is dropped in silence."""
+
+    where: str
+    fate: Literal["not compiled", "not hosted"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The difference between two steps, every hunk accounted for.
+
+    ``identical`` says that the linked code is the same. ``undeclared`` names changed conditions for
+    which no predicate is declared; ``only_predicates`` says that nothing but declared predicates
+    changed.
+    """
+
+    identical: bool
+    functions: tuple[Change, ...] = ()
+    predicates: tuple[Predicate, ...] = ()
+    hunks: tuple[Hunk, ...] = ()
+    undeclared: tuple[str, ...] = ()
+    only_predicates: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PatchInfo:
+    """A patch as results name it; ``declares_change``: it says of itself that behaviour changes."""
+
+    name: str
+    title: str
+    declares_change: bool = False
+
+
+class Tier(Protocol):
+    """A series on one tier: makes systems of its steps and says how the steps differ."""
+
+    name: str
+    series: str
+    #: Patch k (from 1) is ``patches[k - 1]``; steps are 0 (base) to ``len(patches)``.
+    patches: Sequence[PatchInfo]
+    #: What every verdict must state: architecture, configuration, compiler, and how coverage is
+    #: measured (key ``coverage``).
+    limits: Mapping[str, str]
+
+    def obstacle(self, step: int) -> str | None:
+        """Why a step cannot be run (does not apply, does not compile), or None."""
+
+    def system(self, step: int, *, effects: bool = False, evidence: bool = True) -> System:
+        """A fresh system of a step; with ``evidence`` it is an :class:`Evidence` too."""
+
+    def changes(self, before: int, after: int) -> Changes:
+        """How two steps differ."""

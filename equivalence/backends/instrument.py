@@ -48,6 +48,11 @@ class Recorder:
 
         return {_LINE: add, _CONDITION: condition, _ROW: row}
 
+    def clear(self) -> None:
+        """Forget what was reached and counted."""
+        self._raw.clear()
+        self.rows.clear()
+
     def covered(self) -> dict[str, frozenset[str]]:
         """Function -> points reached so far."""
         reached: dict[str, set[str]] = {name: set() for name in self.points}

@@ -164,6 +164,10 @@ class PortSystem:
         """Predicate -> inputs -> how often."""
         return self.recorder.rows
 
+    def forget(self) -> None:
+        """Forget what was covered and counted."""
+        self.recorder.clear()
+
 
 def _where(error: BaseException) -> str:
     """The innermost ported function that was running, by its C name."""
