@@ -6,8 +6,7 @@ scalars are shared. The standard deep copy recurses along linked lists and is se
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from functools import cache
+from collections.abc import Mapping
 from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
@@ -82,9 +81,13 @@ def copy_graph(roots: Mapping[str, Any]) -> dict[str, Any]:
     return copies
 
 
-@cache
-def _members(kind: Hashable) -> tuple[str, ...]:
-    assert isinstance(kind, type)
+_MEMBERS: dict[type[Any], tuple[str, ...]] = {}
+
+
+def _members(kind: type[Any]) -> tuple[str, ...]:
+    known = _MEMBERS.get(kind)
+    if known is not None:
+        return known
     names: list[str] = []
     for base in kind.__mro__:
         slots = base.__dict__.get("__slots__", ())
@@ -92,4 +95,6 @@ def _members(kind: Hashable) -> tuple[str, ...]:
     if not names and not any("__dict__" in base.__dict__ for base in kind.__mro__):
         msg = f"cannot copy a {kind.__name__}: it lists no members"
         raise TypeError(msg)
-    return tuple(n for n in names if n not in ("__dict__", "__weakref__"))
+    members = tuple(n for n in names if n not in ("__dict__", "__weakref__"))
+    _MEMBERS[kind] = members
+    return members

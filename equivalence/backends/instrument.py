@@ -12,10 +12,11 @@ others run as they are.
 
 from __future__ import annotations
 
+import __future__
 import ast
 import copy
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from types import CodeType, FunctionType
 
 from equivalence.series import source_tree
@@ -29,15 +30,13 @@ class Recorder:
     """Where instrumented functions report; lives as long as the system."""
 
     def __init__(self) -> None:
-        self.hits: dict[str, set[str]] = {}
+        self._raw: set[tuple[str, str]] = set()
         self.points: dict[str, frozenset[str]] = {}
         self.rows: dict[str, Counter[tuple[Scalar, ...]]] = {}
 
     def bind(self) -> dict[str, object]:
         """The names that instrumented code calls."""
-        raw: set[tuple[str, str]] = set()
-        self._raw = raw
-        add = raw.add
+        add = self._raw.add
 
         def condition(function: str, place: str, value: object) -> object:
             add((function, f"{place} true" if value else f"{place} false"))
@@ -50,6 +49,11 @@ class Recorder:
 
     def clear(self) -> None:
         """Forget what was reached and counted."""
+        self._raw.clear()
+        self.rows.clear()
+
+    def forget(self) -> None:
+        """Start counting afresh."""
         self._raw.clear()
         self.rows.clear()
 
@@ -79,7 +83,7 @@ def instrument(
 
 
 #: The ports postpone the evaluation of annotations; so must the rewritten body.
-_ANNOTATIONS = __import__("__future__").annotations.compiler_flag
+_ANNOTATIONS = __future__.annotations.compiler_flag
 
 
 class _Rewriter(ast.NodeTransformer):
@@ -196,11 +200,3 @@ def _at(statement: ast.stmt, line: int) -> ast.stmt:
             node.lineno = node.end_lineno = line
             node.col_offset = node.end_col_offset = 0
     return statement
-
-
-def relevant(touched: Iterable[str], callers: Iterable[str]) -> tuple[str, ...]:
-    """What is instrumented: the touched functions and those that call them, sorted."""
-    return tuple(sorted({*touched, *callers}))
-
-
-Points = Mapping[str, frozenset[str]]

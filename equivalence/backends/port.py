@@ -119,12 +119,8 @@ class PortSystem:
 
     def digest(self, relation: Relation) -> Hashable:
         """A token that is equal exactly if the compared state is equal."""
-        if relation == "user":
-            token: Hashable = self._namespace["digest_user"]()
-            return token
-        token = self._namespace["digest_state"]()
-        if relation == "effects":
-            return token, tuple(self._machine.effects or ())
+        name = "digest_user" if relation == "user" else "digest_state"
+        token: Hashable = self._namespace[name]()
         return token
 
     def drain_effects(self) -> tuple[str, ...]:
@@ -159,6 +155,10 @@ class PortSystem:
     def covered(self) -> Mapping[str, frozenset[str]]:
         """Function -> the points reached."""
         return self.recorder.covered()
+
+    def forget(self) -> None:
+        """Start counting afresh."""
+        self.recorder.forget()
 
     def rows(self) -> Mapping[str, Mapping[tuple[Scalar, ...], int]]:
         """Predicate -> inputs -> how often."""

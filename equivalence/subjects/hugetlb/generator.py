@@ -1,0 +1,473 @@
+"""Draws worlds and operations for HugeTLB.
+
+Reservation bugs live where a counter is exactly enough or one short, so pools, limits and lengths
+are drawn small and close to each other. Each trace draws its own weights for the kinds of
+operation (most kinds keep theirs, some are left out, some are favoured), so that rare kinds meet
+often in some traces. The generator remembers which names are in play from the outcomes it is told,
+and now and then uses one that is not.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from random import Random
+from typing import TypeVar
+
+from equivalence.subjects.hugetlb.ops import (
+    CGROUPS,
+    FDS,
+    FILES,
+    MAPS,
+    MODES,
+    MOUNTS,
+    NODESETS,
+    OPS,
+    PROCS,
+    SHMS,
+)
+from models.schema.outcome import Outcome
+from models.schema.trace import Args, Op, Scalar
+
+T = TypeVar("T")
+
+#: A kind's weight in one trace is its own times one of these.
+_FACTORS = (0.0, 0.5, 1.0, 1.0, 1.0, 3.0)
+#: Without these no trace gets anywhere.
+_KEPT = frozenset({"spawn", "mmap", "touch_write"})
+
+
+class _Process:
+    """Names in play in one process: mapping -> length in huge pages, and open files."""
+
+    __slots__ = ("fds", "maps")
+
+    def __init__(self) -> None:
+        self.maps: dict[str, int] = {}
+        self.fds: list[str] = []
+
+
+class HugetlbGenerator:
+    """The subject's generator."""
+
+    def __init__(self, kinds: Sequence[str] | None = None) -> None:
+        self._kinds = tuple(kinds if kinds is not None else OPS)
+        self._draws: dict[str, Callable[[], dict[str, Scalar]]] = {
+            kind: getattr(self, f"_{kind}") for kind in self._kinds
+        }
+        self._started = False
+
+    def world(self, rng: Random) -> Args:
+        """A small pool, often on two nodes, sometimes with overcommit or 1 GiB pages beside it."""
+        random = rng.random
+        world: dict[str, Scalar] = {
+            "nodes": 2 if random() < 0.7 else 1,
+            "nr_hugepages": (0, 1, 2, 2, 3, 3, 4, 4, 5, 6)[int(random() * 10)],
+            "nr_overcommit_hugepages": (0, 0, 0, 1, 2, 4)[int(random() * 6)],
+        }
+        if random() < 0.1:
+            world["hstates"] = "2M,1G"
+            world["nr_hugepages_1g"] = int(random() * 3)
+        return world
+
+    def start(self, world: Args) -> None:
+        """Forget all names; the first draw of the trace chooses its weights."""
+        self._procs: dict[str, _Process] = {}
+        self._mounts: list[str] = []
+        self._cgroups: list[str] = []
+        self._shms: list[str] = []
+        self._giant = "1G" in str(world.get("hstates", ""))
+        self._prologue = 0
+        self._started = False
+
+    def op(self, rng: Random, kind: str | None = None) -> Op:
+        """The next operation, of the given kind if one is given."""
+        if not self._started:
+            self._begin(rng)
+        self._random = rng.random
+        if kind is not None:
+            return Op(kind, self._draws[kind]())
+        if self._prologue:
+            self._prologue -= 1
+            kind = "spawn" if not self._procs else ("mount", "open")[self._prologue % 2]
+            if kind not in self._draws:
+                kind = "spawn"
+        else:
+            kind = self._order[bisect(self._weights, self._random() * self._total)]
+            if not self._procs and kind not in ("mount", "set_nr_hugepages"):
+                kind = "spawn"
+        return Op(kind, self._draws[kind]())
+
+    def saw(self, op: Op, outcome: Outcome) -> None:
+        """Keep the names in play: what an operation made or ended, if it succeeded."""
+        if outcome.ret != 0:
+            return
+        note = _NOTES.get(op.kind)
+        if note is not None:
+            note(self, op.args)
+
+    def _begin(self, rng: Random) -> None:
+        weights = [
+            OPS[kind].weight
+            * (1.0 if kind in _KEPT else _FACTORS[int(rng.random() * len(_FACTORS))])
+            for kind in self._kinds
+        ]
+        self._order = self._kinds
+        self._weights = list(accumulate(weights))
+        self._total = self._weights[-1]
+        self._prologue = (1, 1, 3, 3, 3)[int(rng.random() * 5)]
+        self._lone = rng.random() < 0.3
+        self._started = True
+
+    # Drawing values: one call of random() each, as the sampler's cost is counted against the ops.
+
+    def _pick(self, values: Sequence[T]) -> T:
+        return values[int(self._random() * len(values))]
+
+    def _known(self, names: Sequence[str], every: Sequence[str]) -> str:
+        """A name in play nine times in ten."""
+        if names and self._random() < 0.95:
+            return names[int(self._random() * len(names))]
+        return every[int(self._random() * len(every))]
+
+    def _fresh(
+        self, names: Sequence[str] | dict[str, _Process] | dict[str, int], every: Sequence[str]
+    ) -> str:
+        """A name not in play, if there is one left."""
+        for name in every:
+            if name not in names:
+                return name
+        return self._pick(every)
+
+    def _proc(self) -> str:
+        if self._lone and self._procs:
+            return next(iter(self._procs))
+        return self._known(tuple(self._procs), PROCS)
+
+    def _mapping(self) -> tuple[str, str, int]:
+        """Process, mapping and its length; one that exists, mostly, and the newest more often."""
+        proc = self._proc()
+        process = self._procs.get(proc)
+        if process is None or not process.maps:
+            for name, other in self._procs.items():
+                if other.maps:
+                    proc, process = name, other
+                    break
+            else:
+                return proc, self._pick(MAPS), 1
+        names = tuple(process.maps)
+        name = names[-1] if self._random() < 0.4 else names[int(self._random() * len(names))]
+        return proc, name, process.maps[name]
+
+    def _length(self) -> int:
+        return (1, 1, 2, 2, 3, 4)[int(self._random() * 6)]
+
+    def _file(self) -> tuple[str, str]:
+        proc = self._proc()
+        process = self._procs.get(proc)
+        if process is None or not process.fds:
+            for name, other in self._procs.items():
+                if other.fds:
+                    return name, self._pick(other.fds)
+            return proc, self._pick(FDS)
+        return proc, self._pick(process.fds)
+
+    def _range(self, length: int) -> dict[str, Scalar]:
+        """All of a mapping, or some pages of it."""
+        if self._random() < 0.5:
+            return {"start": 0, "len": length}
+        start = int(self._random() * length)
+        return {"start": start, "len": 1 + int(self._random() * (length - start))}
+
+    def _maybe_giant(self, args: dict[str, Scalar], key: str = "size") -> dict[str, Scalar]:
+        if self._giant and self._random() < 0.3:
+            args[key] = "1G"
+        return args
+
+    # One method for each kind of operation.
+
+    def _spawn(self) -> dict[str, Scalar]:
+        return {"id": self._fresh(self._procs, PROCS)}
+
+    def _fork(self) -> dict[str, Scalar]:
+        return {"proc": self._proc(), "child": self._fresh(self._procs, PROCS)}
+
+    def _exit(self) -> dict[str, Scalar]:
+        return {"proc": self._proc()}
+
+    _kill = _exit
+
+    def _mmap(self) -> dict[str, Scalar]:
+        random = self._random
+        proc, fd = self._file()
+        process = self._procs.get(proc)
+        name = self._fresh(process.maps if process else {}, MAPS)
+        args: dict[str, Scalar] = {
+            "proc": proc,
+            "map": name,
+            "type": "private" if random() < 0.55 else "shared",
+            "len": self._length(),
+        }
+        if process is not None and process.fds and random() < 0.7:
+            args["fd"] = fd
+            args["off"] = (0, 0, 0, 1, 2)[int(random() * 5)]
+        if random() < 0.25:
+            args["noreserve"] = 1
+        if random() < 0.08:
+            args["populate"] = 1
+        if random() < 0.06:
+            args["prot"] = "r" if random() < 0.7 else "none"
+        if "fd" not in args:
+            self._maybe_giant(args)
+        return args
+
+    def _munmap(self) -> dict[str, Scalar]:
+        proc, name, length = self._mapping()
+        args: dict[str, Scalar] = {"proc": proc, "map": name}
+        if length > 1 and self._random() < 0.4:
+            args.update(self._range(length))
+        return args
+
+    def _mremap(self) -> dict[str, Scalar]:
+        proc, name, length = self._mapping()
+        args: dict[str, Scalar] = {"proc": proc, "map": name, **self._range(length)}
+        args["new_len"] = args["len"] if self._random() < 0.6 else self._length()
+        if self._random() < 0.7:
+            process = self._procs.get(proc)
+            args["to"] = self._fresh(process.maps if process else {}, MAPS)
+        return args
+
+    def _mprotect(self) -> dict[str, Scalar]:
+        proc, name, length = self._mapping()
+        return {
+            "proc": proc,
+            "map": name,
+            **self._range(length),
+            "prot": self._pick(("rw", "r", "none")),
+        }
+
+    def _touch_read(self) -> dict[str, Scalar]:
+        proc, name, length = self._mapping()
+        page = int(self._random() * length) if self._random() < 0.97 else length
+        return {"proc": proc, "map": name, "page": page}
+
+    _touch_write = _touch_read
+
+    def _madvise(self) -> dict[str, Scalar]:
+        proc, name, length = self._mapping()
+        advice = self._pick(
+            (
+                "dontneed",
+                "dontneed",
+                "dontneed",
+                "remove",
+                "remove",
+                "populate_read",
+                "populate_write",
+            )
+            if self._random() < 0.93
+            else ("dontfork", "wipeonfork", "free")
+        )
+        return {"proc": proc, "map": name, "advice": advice, **self._range(length)}
+
+    def _policy(self) -> dict[str, Scalar]:
+        args: dict[str, Scalar] = {"mode": self._pick(MODES)}
+        if args["mode"] != "default":
+            args["nodes"] = self._pick(NODESETS)
+        return args
+
+    def _mbind(self) -> dict[str, Scalar]:
+        proc, name, length = self._mapping()
+        return {"proc": proc, "map": name, **self._range(length), **self._policy()}
+
+    def _set_mempolicy(self) -> dict[str, Scalar]:
+        return {"proc": self._proc(), **self._policy()}
+
+    def _migrate_pages(self) -> dict[str, Scalar]:
+        source = int(self._random() * 2)
+        return {"proc": self._proc(), "from": source, "to": 1 - source}
+
+    def _sched_setaffinity(self) -> dict[str, Scalar]:
+        return {"proc": self._proc(), "cpu": int(self._random() * 2)}
+
+    def _open(self) -> dict[str, Scalar]:
+        proc = self._proc()
+        process = self._procs.get(proc)
+        return {
+            "proc": proc,
+            "fd": self._fresh(process.fds if process else (), FDS),
+            "mount": self._known(self._mounts, MOUNTS),
+            "name": self._pick(FILES) if self._random() < 0.5 else FILES[0],
+        }
+
+    def _memfd_create(self) -> dict[str, Scalar]:
+        proc = self._proc()
+        process = self._procs.get(proc)
+        return {"proc": proc, "fd": self._fresh(process.fds if process else (), FDS)}
+
+    def _close(self) -> dict[str, Scalar]:
+        proc, fd = self._file()
+        return {"proc": proc, "fd": fd}
+
+    def _ftruncate(self) -> dict[str, Scalar]:
+        proc, fd = self._file()
+        return {"proc": proc, "fd": fd, "len": (0, 0, 1, 2, 3, 4)[int(self._random() * 6)]}
+
+    def _fallocate(self) -> dict[str, Scalar]:
+        proc, fd = self._file()
+        args: dict[str, Scalar] = {
+            "proc": proc,
+            "fd": fd,
+            "off": int(self._random() * 4),
+            "len": self._length(),
+        }
+        draw = self._random()
+        if draw < 0.45:
+            args["mode"] = "punch_hole"
+        elif draw < 0.55:
+            args["mode"] = "keep_size"
+        elif draw < 0.57:
+            args["mode"] = "zero_range" if draw < 0.56 else "collapse_range"
+        return args
+
+    def _unlink(self) -> dict[str, Scalar]:
+        return {"mount": self._known(self._mounts, MOUNTS), "name": self._pick(FILES)}
+
+    def _shmget(self) -> dict[str, Scalar]:
+        args: dict[str, Scalar] = {"shm": self._fresh(self._shms, SHMS), "len": self._length()}
+        if self._random() < 0.3:
+            args["noreserve"] = 1
+        return args
+
+    def _shmat(self) -> dict[str, Scalar]:
+        proc = self._proc()
+        process = self._procs.get(proc)
+        name = self._fresh(process.maps if process else {}, MAPS)
+        return {"proc": proc, "shm": self._known(self._shms, SHMS), "map": name}
+
+    def _shm_rmid(self) -> dict[str, Scalar]:
+        return {"shm": self._known(self._shms, SHMS)}
+
+    def _mount(self) -> dict[str, Scalar]:
+        args: dict[str, Scalar] = {"mount": self._fresh(self._mounts, MOUNTS)}
+        random = self._random
+        if random() < 0.5:
+            args["size"] = 1 + int(random() * 4)
+        if random() < 0.5:
+            args["min_size"] = 1 + int(random() * 3)
+        return self._maybe_giant(args, "pagesize")
+
+    def _umount(self) -> dict[str, Scalar]:
+        return {"mount": self._known(self._mounts, MOUNTS)}
+
+    def _set_nr_hugepages(self) -> dict[str, Scalar]:
+        return self._maybe_giant({"n": int(self._random() * 7)})
+
+    def _set_nr_overcommit_hugepages(self) -> dict[str, Scalar]:
+        return self._maybe_giant({"n": (0, 0, 1, 2, 3)[int(self._random() * 5)]})
+
+    def _set_node_nr_hugepages(self) -> dict[str, Scalar]:
+        return self._maybe_giant({"node": int(self._random() * 2), "n": int(self._random() * 4)})
+
+    def _cgroup_create(self) -> dict[str, Scalar]:
+        return {"cgroup": self._fresh(self._cgroups, CGROUPS)}
+
+    def _cgroup_rmdir(self) -> dict[str, Scalar]:
+        return {"cgroup": self._known(self._cgroups, CGROUPS)}
+
+    def _cgroup_set(self) -> dict[str, Scalar]:
+        value: Scalar = "max" if self._random() < 0.15 else int(self._random() * 5)
+        return {
+            "cgroup": self._known(self._cgroups, CGROUPS),
+            "file": "max" if self._random() < 0.5 else "rsvd.max",
+            "value": value,
+        }
+
+    def _cgroup_attach(self) -> dict[str, Scalar]:
+        target = "/" if self._random() < 0.2 else self._known(self._cgroups, CGROUPS)
+        return {"cgroup": target, "target": self._proc()}
+
+    def _fail_buddy(self) -> dict[str, Scalar]:
+        return {"node": int(self._random() * 2), "count": 1 + int(self._random() * 2)}
+
+    # What a success tells about the names in play.
+
+    def _saw_spawn(self, args: Args) -> None:
+        self._procs[str(args["id"])] = _Process()
+
+    def _saw_fork(self, args: Args) -> None:
+        parent = self._procs.get(str(args["proc"]))
+        child = _Process()
+        if parent is not None:
+            child.maps.update(parent.maps)
+            child.fds.extend(parent.fds)
+        self._procs[str(args["child"])] = child
+
+    def _saw_exit(self, args: Args) -> None:
+        self._procs.pop(str(args["proc"]), None)
+
+    def _saw_mmap(self, args: Args) -> None:
+        process = self._procs.get(str(args["proc"]))
+        if process is not None:
+            process.maps[str(args["map"])] = int(args.get("len", 1))
+
+    def _saw_munmap(self, args: Args) -> None:
+        process = self._procs.get(str(args["proc"]))
+        if process is not None and "len" not in args:
+            process.maps.pop(str(args["map"]), None)
+
+    def _saw_mremap(self, args: Args) -> None:
+        process = self._procs.get(str(args["proc"]))
+        if process is not None and "to" in args:
+            process.maps[str(args["to"])] = int(args["new_len"])
+
+    def _saw_open(self, args: Args) -> None:
+        process = self._procs.get(str(args["proc"]))
+        if process is not None and args["fd"] not in process.fds:
+            process.fds.append(str(args["fd"]))
+
+    def _saw_close(self, args: Args) -> None:
+        process = self._procs.get(str(args["proc"]))
+        if process is not None and args["fd"] in process.fds:
+            process.fds.remove(str(args["fd"]))
+
+    def _saw_mount(self, args: Args) -> None:
+        if args["mount"] not in self._mounts:
+            self._mounts.append(str(args["mount"]))
+
+    def _saw_umount(self, args: Args) -> None:
+        if args["mount"] in self._mounts:
+            self._mounts.remove(str(args["mount"]))
+
+    def _saw_cgroup_create(self, args: Args) -> None:
+        if args["cgroup"] not in self._cgroups:
+            self._cgroups.append(str(args["cgroup"]))
+
+    def _saw_cgroup_rmdir(self, args: Args) -> None:
+        if args["cgroup"] in self._cgroups:
+            self._cgroups.remove(str(args["cgroup"]))
+
+    def _saw_shmget(self, args: Args) -> None:
+        if args["shm"] not in self._shms:
+            self._shms.append(str(args["shm"]))
+
+
+_NOTES: dict[str, Callable[[HugetlbGenerator, Args], None]] = {
+    "spawn": HugetlbGenerator._saw_spawn,
+    "fork": HugetlbGenerator._saw_fork,
+    "exit": HugetlbGenerator._saw_exit,
+    "kill": HugetlbGenerator._saw_exit,
+    "mmap": HugetlbGenerator._saw_mmap,
+    "shmat": HugetlbGenerator._saw_mmap,
+    "munmap": HugetlbGenerator._saw_munmap,
+    "mremap": HugetlbGenerator._saw_mremap,
+    "open": HugetlbGenerator._saw_open,
+    "memfd_create": HugetlbGenerator._saw_open,
+    "close": HugetlbGenerator._saw_close,
+    "mount": HugetlbGenerator._saw_mount,
+    "umount": HugetlbGenerator._saw_umount,
+    "cgroup_create": HugetlbGenerator._saw_cgroup_create,
+    "cgroup_rmdir": HugetlbGenerator._saw_cgroup_rmdir,
+    "shmget": HugetlbGenerator._saw_shmget,
+}
