@@ -11,8 +11,8 @@ others run as they are.
 """
 
 from __future__ import annotations
-
 import __future__
+
 import ast
 import copy
 from collections import Counter
@@ -49,11 +49,6 @@ class Recorder:
 
     def clear(self) -> None:
         """Forget what was reached and counted."""
-        self._raw.clear()
-        self.rows.clear()
-
-    def forget(self) -> None:
-        """Start counting afresh."""
         self._raw.clear()
         self.rows.clear()
 

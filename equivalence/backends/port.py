@@ -156,10 +156,6 @@ class PortSystem:
         """Function -> the points reached."""
         return self.recorder.covered()
 
-    def forget(self) -> None:
-        """Start counting afresh."""
-        self.recorder.forget()
-
     def rows(self) -> Mapping[str, Mapping[tuple[Scalar, ...], int]]:
         """Predicate -> inputs -> how often."""
         return self.recorder.rows

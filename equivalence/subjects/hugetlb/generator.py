@@ -272,9 +272,11 @@ class HugetlbGenerator:
         return {"proc": proc, "map": name, "advice": advice, **self._range(length)}
 
     def _policy(self) -> dict[str, Scalar]:
-        args: dict[str, Scalar] = {"mode": self._pick(MODES)}
-        if args["mode"] != "default":
-            args["nodes"] = self._pick(NODESETS)
+        mode = self._pick(MODES)
+        args: dict[str, Scalar] = {"mode": mode}
+        if mode != "default":
+            nodes: Scalar = NODESETS[int(self._random() * len(NODESETS))]
+            args["nodes"] = nodes
         return args
 
     def _mbind(self) -> dict[str, Scalar]:
