@@ -21,11 +21,10 @@ from models.kernel.port import ported
 from models.kernel.structs import AnonVma
 
 if TYPE_CHECKING:
+    from models.hugetlb.folio_list import free_huge_folio
     from models.hugetlb.structs import Subpool
     from models.kernel.machine import machine
     from models.kernel.structs import AddressSpace, Folio, VmArea
-
-    def free_huge_folio(folio: Folio) -> None: ...
 
 
 # ---- references ----
