@@ -15,17 +15,18 @@ from models.kernel.pgtable import PTE_MARKER_UFFD_WP, ZAP_FLAG_DROP_MARKER
 from models.kernel.port import ported
 
 if TYPE_CHECKING:
-    from models.hugetlb.hstate import hugetlb_lock
-    from models.hugetlb.inline import (
-        hstate_vma,
-        hugetlb_count_sub,
-        is_vm_hugetlb_page,
-    )
     from models.hugetlb.vma_resv import (
         _vma_private_lock,
         set_vma_resv_flags,
         vma_add_reservation,
         vma_needs_reservation,
+    )
+
+    from models.hugetlb.hstate import hugetlb_lock
+    from models.hugetlb.inline import (
+        hstate_vma,
+        hugetlb_count_sub,
+        is_vm_hugetlb_page,
     )
     from models.kernel.locks import spin_lock_irq, spin_unlock, spin_unlock_irq
     from models.kernel.page import (
