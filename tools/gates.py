@@ -100,6 +100,17 @@ def call(
         raise GateError(msg)
 
 
+def ranges(lines: list[int]) -> str:
+    """Line numbers in ascending order, with runs drawn together: `3, 5-7`."""
+    runs: list[list[int]] = []
+    for line in lines:
+        if runs and line == runs[-1][1] + 1:
+            runs[-1][1] = line
+        else:
+            runs.append([line, line])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
 def install_packages(options: Options) -> None:
     """Install the Debian packages that some tests need; only as root, and only when asked."""
     if not options.install:
@@ -195,10 +206,10 @@ def port_coverage(options: Options) -> None:
             if not summary["missing_lines"] and not summary["missing_branches"]:
                 whole += 1
                 continue
-            lines = ", ".join(str(line) for line in region["missing_lines"])
+            lines = ranges(region["missing_lines"])
             print(
                 f"{summary['percent_covered']:4.0f}%  {file}  {function}"
-                + (f"  lines {lines}" if lines else "  branches only")
+                + (f"  not lines {lines}" if lines else "  not all branches")
             )
     print(f"{whole} functions of {', '.join(PORTS)} ran whole; those above did not")
 

@@ -110,3 +110,10 @@ def test_coverage_is_skipped_aloud_when_only_some_tests_run(
     gates.engine_coverage(some)
     gates.port_coverage(some)
     assert capsys.readouterr().out.count("SKIPPED coverage of the ") == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"), [([], ""), ([4], "4"), ([3, 5, 6, 7], "3, 5-7"), ([1, 2, 9], "1-2, 9")]
+)
+def test_line_numbers_are_drawn_together(lines: list[int], text: str) -> None:
+    assert gates.ranges(lines) == text
