@@ -153,9 +153,17 @@ class VmaLock:
 
 class HugetlbCgroup:
     """struct hugetlb_cgroup: a usage and a reservation counter for each hstate (in base pages, as
-    page counters count), and the ``max`` events of each hstate."""
+    page counters count), the ``max`` events of each hstate, and the use by node and hstate."""
 
-    __slots__ = ("css", "events", "events_local", "hugepage", "parent", "rsvd_hugepage")
+    __slots__ = (
+        "css",
+        "events",
+        "events_local",
+        "hugepage",
+        "nodeinfo",
+        "parent",
+        "rsvd_hugepage",
+    )
 
     def __init__(self, css: CgroupSubsysState, parent: HugetlbCgroup | None) -> None:
         self.css = css
@@ -164,6 +172,7 @@ class HugetlbCgroup:
         self.rsvd_hugepage: list[PageCounter] = []
         self.events = [0] * HUGE_MAX_HSTATE
         self.events_local = [0] * HUGE_MAX_HSTATE
+        self.nodeinfo = [[0] * HUGE_MAX_HSTATE for _ in range(MAX_NUMNODES)]
 
 
 def huge_page_order(h: HState) -> int:

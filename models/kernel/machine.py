@@ -23,6 +23,10 @@ class KernelDeadlock(Exception):
     """A task waits for a lock that nobody will release."""
 
 
+class KernelHang(Exception):
+    """A loop that nothing will ever end."""
+
+
 class Unmodelled(Exception):
     """The kernel would go on to what this model does not have: an outcome, never a guess."""
 
