@@ -23,6 +23,7 @@ class Task:
         "alive",
         "cgroup",
         "cpu",
+        "fd_numbers",
         "fds",
         "il_prev",
         "il_weight",
@@ -41,6 +42,8 @@ class Task:
         self.alive = True
         self.cpu = 0
         self.fds: dict[str, File] = {}
+        #: Descriptor number behind each name: an exiting process closes the lowest first.
+        self.fd_numbers: dict[str, int] = {}
         #: Mapping name -> (start address in bytes, length in huge pages when it was made, hstate index).
         self.maps: dict[str, tuple[int, int, int]] = {}
         self.mempolicy: MemPolicy | None = None
