@@ -17,7 +17,7 @@ import builtins
 import dis
 import inspect
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import CodeType, FunctionType, ModuleType
@@ -295,11 +295,11 @@ def _signature(function: FunctionType) -> inspect.Signature:
     return inspect.signature(function)
 
 
-def same_code(one: FunctionType | None, other: FunctionType | None) -> bool:
+def same_code(one: Callable[..., Any] | None, other: Callable[..., Any] | None) -> bool:
     """Whether two functions compile to the same code, names and line numbers aside."""
     if one is other:
         return True
-    if one is None or other is None:
+    if not isinstance(one, FunctionType) or not isinstance(other, FunctionType):
         return False
     return (
         one.__defaults__ == other.__defaults__

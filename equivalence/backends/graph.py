@@ -38,7 +38,7 @@ def copy_graph(roots: Mapping[str, Any]) -> dict[str, Any]:
     pending: list[tuple[Any, Any]] = []
 
     def shell(value: Any) -> Any:
-        kind = type(value)
+        kind: Any = type(value)
         if kind in _ATOMS:
             return value
         key = id(value)
@@ -52,7 +52,9 @@ def copy_graph(roots: Mapping[str, Any]) -> dict[str, Any]:
         elif isinstance(value, type):
             return value
         else:
-            fresh = object.__new__(kind) if kind.__module__ != "builtins" else kind()
+            if kind not in (list, dict, set):
+                _members(kind)
+            fresh = kind.__new__(kind)
             pending.append((value, fresh))
         made[key] = fresh
         keep.append(value)
@@ -92,7 +94,7 @@ def _members(kind: type[Any]) -> tuple[str, ...]:
     for base in kind.__mro__:
         slots = base.__dict__.get("__slots__", ())
         names.extend([slots] if isinstance(slots, str) else slots)
-    if not names and not any("__dict__" in base.__dict__ for base in kind.__mro__):
+    if not names and "__dict__" not in dir(kind):
         msg = f"cannot copy a {kind.__name__}: it lists no members"
         raise TypeError(msg)
     members = tuple(n for n in names if n not in ("__dict__", "__weakref__"))
