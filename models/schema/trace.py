@@ -36,14 +36,14 @@ _INT: Final = re.compile(r"-?[0-9]{1,20}")
 
 
 class TraceError(ValueError):
-    """A trace that cannot be read: the message names the line, what was found and what was expected."""
+    """A trace that cannot be read: the message names the line, got what, expected what."""
 
 
 class Op(NamedTuple):
     """One operation: its kind and its arguments (sizes, lengths and offsets in huge pages)."""
 
     kind: str
-    args: Args = {}
+    args: Args = {}  # noqa: RUF012 -- never written to; a proxy could not be sent between processes
 
     def __str__(self) -> str:
         return format_line(self.kind, self.args)
@@ -116,7 +116,8 @@ def parse_scalar(value: str, where: str) -> Scalar:
         msg = f"{where}: got {value}, expected an integer of at most 64 bits"
         raise TraceError(msg)
     if not NAME.fullmatch(value):
-        msg = f"{where}: got {value[:40]!r}, expected an integer or a name of letters, digits, _ . , / -"
+        expected = "an integer or a name of letters, digits, _ . , / -"
+        msg = f"{where}: got {value[:40]!r}, expected {expected}"
         raise TraceError(msg)
     return value
 
@@ -147,7 +148,8 @@ def parse_trace(text: str, name: str = "trace") -> Trace:
         msg = f"{name}: first line is {lines[0][:60]!r}, expected '{FORMAT} SUBJECT'"
         raise TraceError(msg)
     if not _KEY.fullmatch(head[1]):
-        msg = f"{name}: first line names the subject {head[1][:40]!r}, expected a word such as 'hugetlb'"
+        got = f"the first line names the subject {head[1][:40]!r}"
+        msg = f"{name}: {got}, expected a word such as 'hugetlb'"
         raise TraceError(msg)
     world: Args | None = None
     schedule = ""

@@ -1,0 +1,145 @@
+"""The lockstep loop: the same operation on both sides, then compare. No randomness, no I/O.
+
+Every search, every replay and the shrinker come through here, so what they call a divergence is
+the same thing. Outcomes are compared first, then the state by digest; only when something differs
+are both sides observed to find out what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from equivalence.oracle import (
+    Oracle,
+    bounded,
+    effect_differences,
+    outcome_differences,
+    state_differences,
+)
+from equivalence.subject import System
+from models.schema.divergence import Difference, Divergence
+from models.schema.outcome import OK, Outcome
+from models.schema.trace import Args, Op, Trace
+
+#: Outcomes after which a system goes on.
+ALIVE: Final = frozenset({"returned", "refused"})
+
+
+class FaultError(Exception):
+    """A fault of ours, not of the code under check: a system raised, or digests are not digests."""
+
+
+class Lockstep:
+    """Two systems fed the same operations.
+
+    ``outcome`` is what the last operation returned on the first side; ``dead`` says that both sides
+    ended alike in an outcome after which a system cannot go on.
+    """
+
+    __slots__ = ("after", "before", "dead", "index", "oracle", "outcome")
+
+    def __init__(self, before: System, after: System, oracle: Oracle) -> None:
+        self.before = before
+        self.after = after
+        self.oracle = oracle
+        self.index = 0
+        self.dead = False
+        self.outcome: Outcome = OK
+
+    def boot(self, world: Args) -> Divergence | None:
+        """Start both sides afresh; they may differ from the start (then ``op_index`` is -1).
+
+        Raises:
+            WorldError: the world cannot boot.
+        """
+        self.before.boot(world)
+        self.after.boot(world)
+        self.index = 0
+        self.dead = False
+        return self._compare_state(Op("world", world), -1)
+
+    def step(self, op: Op) -> Divergence | None:
+        """Run one operation on both sides and compare.
+
+        Raises:
+            FaultError: a system raised, or its digest does not say what its observation says.
+        """
+        index = self.index
+        self.index = index + 1
+        one = self._apply(self.before, op)
+        other = self._apply(self.after, op)
+        self.outcome = one
+        if one != other:
+            return self._diverged(op, index, one, other)
+        if one.ending not in ALIVE:
+            self.dead = True
+            return None
+        return self._compare_state(op, index)
+
+    def audit(self) -> None:
+        """Observe both sides in full, where digests have agreed.
+
+        Raises:
+            FaultError: the observations differ although the digests agreed.
+        """
+        differences = bounded(self._state_differences())
+        if differences:
+            msg = f"digests agree, but {differences[0].field} differs after op {self.index - 1}"
+            raise FaultError(msg)
+
+    def _apply(self, system: System, op: Op) -> Outcome:
+        try:
+            return system.apply(op)
+        except Exception as error:
+            side = "before" if system is self.before else "after"
+            text = f"{type(error).__name__}: {error}"
+            msg = f"the system {side} the patch raised {text} in op {self.index - 1} ({op})"
+            raise FaultError(msg) from error
+
+    def _compare_state(self, op: Op, index: int) -> Divergence | None:
+        oracle = self.oracle
+        if oracle.effects:
+            effects = self.before.drain_effects(), self.after.drain_effects()
+            if effects[0] != effects[1]:
+                found = [*self._state_differences(), *effect_differences(*effects)]
+                return Divergence(index, op, bounded(iter(found)))
+        if not oracle.by_digest:
+            differences = bounded(self._state_differences())
+            return Divergence(index, op, differences) if differences else None
+        if self.before.digest(oracle.relation) == self.after.digest(oracle.relation):
+            return None
+        differences = bounded(self._state_differences())
+        if not differences:
+            msg = f"digests differ after op {index} ({op}), but no observed field does"
+            raise FaultError(msg)
+        return Divergence(index, op, differences)
+
+    def _diverged(self, op: Op, index: int, one: Outcome, other: Outcome) -> Divergence:
+        found = list(outcome_differences(one, other))
+        if one.ending in ALIVE and other.ending in ALIVE:
+            found += self._state_differences()
+        return Divergence(index, op, bounded(iter(found)))
+
+    def _state_differences(self) -> Iterator[Difference]:
+        sections = self.oracle.sections
+        return state_differences(self.before.observe(), self.after.observe(), sections)
+
+
+def run_trace(before: System, after: System, trace: Trace, oracle: Oracle) -> Divergence | None:
+    """Run a whole trace in lockstep; the first divergence, or None.
+
+    Raises:
+        WorldError: the world cannot boot.
+        FaultError: a system raised, or its digest does not say what its observation says.
+    """
+    lockstep = Lockstep(before, after, oracle)
+    divergence = lockstep.boot(trace.world)
+    if divergence is not None:
+        return divergence
+    step = lockstep.step
+    for op in trace.ops:
+        divergence = step(op)
+        if divergence is not None or lockstep.dead:
+            return divergence
+    return None

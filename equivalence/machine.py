@@ -1,0 +1,124 @@
+"""The search by Hypothesis: a ``RuleBasedStateMachine`` with one rule for each kind of operation.
+
+Hypothesis chooses which kinds of operations a trace has and in which order (it switches whole kinds
+off for a while, which the sampler does not); the subject's generator draws the arguments from
+words that Hypothesis chooses, so its database can replay a trace. It neither shrinks nor explains:
+:mod:`equivalence.shrink` does, on traces.
+
+Words are small because Hypothesis puts integers of 100 and more that it read in loaded modules into
+its choices, and what is loaded must not change a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
+from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
+from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.errors import Flaky
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    rule,
+    run_state_machine_as_test,
+)
+
+from equivalence.search import Session
+from equivalence.subject import Generator
+
+STEPS: Final = 50
+_WORDS: Final = 64
+
+
+class _Found(Exception):  # noqa: N818 -- no error: it tells Hypothesis to keep the trace
+    """The session has a divergence or a fault."""
+
+
+class _Spent(BaseException):
+    """The budget is spent; Hypothesis lets this through."""
+
+
+def search(
+    session: Session, generator: Generator, run_seed: int, budget: int, database: Path | None = None
+) -> None:
+    """Let Hypothesis run traces until ``budget`` operations are spent or the search is over.
+
+    ``database`` is a folder beside the store where Hypothesis keeps what failed: a cache.
+    """
+    if database is not None:
+        set_hypothesis_home_dir(database)
+    machine = seed(run_seed)(_machine(session, generator, budget))
+    chosen = settings(
+        max_examples=max(1, budget // STEPS * 2),
+        stateful_step_count=STEPS,
+        database=DirectoryBasedExampleDatabase(database) if database is not None else None,
+        phases=(Phase.reuse, Phase.generate),
+        deadline=None,
+        derandomize=False,
+        print_blob=False,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+    )
+    try:
+        run_state_machine_as_test(machine, settings=chosen)
+    except (_Found, _Spent):
+        pass
+    except Flaky as error:
+        # Hypothesis ran the failing trace again and it did not fail; the gate replays it too.
+        session.findings.fault = session.findings.fault or (session.trace(), f"flaky: {error}")
+
+
+def _machine(session: Session, generator: Generator, budget: int) -> type[RuleBasedStateMachine]:
+    class Machine(RuleBasedStateMachine):
+        """One trace."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            if session.findings.ops >= budget and not session.findings.over:
+                raise _Spent
+            if session.stop():
+                session.findings.truncated = True
+                raise _Spent
+            self.words = 0
+            self.steps = 0
+            self.going = True
+
+        @initialize(one=st.integers(0, _WORDS - 1), two=st.integers(0, _WORDS - 1))
+        def begin(self, one: int, two: int) -> None:
+            self.words = one * _WORDS + two
+            world = generator.world(Random(self.words))
+            if not session.begin(world):
+                raise _Found
+            generator.start(world)
+
+        def step(self, kind: str, word: int) -> None:
+            if not self.going:
+                return
+            self.steps += 1
+            op = generator.op(Random((self.words * 1000 + self.steps) * _WORDS + word), kind)
+            self.going = session.step(op)
+            if session.findings.over:
+                raise _Found
+            generator.saw(op, session.outcome)
+
+        def teardown(self) -> None:
+            session.end()
+
+    for kind in session.subject.ops:
+        setattr(Machine, f"op_{kind}", _rule(kind))
+    return Machine
+
+
+def _rule(kind: str) -> Any:
+    def run(self: Any, word: int) -> None:
+        self.step(kind, word)
+
+    run.__name__ = f"op_{kind}"
+    decorate: Callable[[Any], Any] = rule(word=st.integers(0, _WORDS - 1))
+    return decorate(run)

@@ -1,0 +1,301 @@
+"""What every search shares: it runs traces through the driver and keeps what they show.
+
+A search says what to do next (:mod:`equivalence.sampler`, :mod:`equivalence.machine`, a replay);
+a :class:`Session` does it on both sides and collects :class:`Findings`, which can be sent between
+processes and added up in a fixed order, so that results do not depend on timing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Final
+
+from equivalence.driver import ALIVE, FaultError, Lockstep
+from equivalence.subject import Evidence, Goal, Observation, Subject, System, WorldError
+from models.schema.divergence import Divergence
+from models.schema.outcome import Outcome
+from models.schema.trace import Args, Op, Scalar, Trace
+
+#: Bounds on what one search remembers, so that memory does not grow with the run.
+MAX_STATES: Final = 100_000
+MAX_NOVEL: Final = 64
+MAX_DEFECTS: Final = 50
+#: Every so many traces, invariants and whole observations are checked after each operation.
+THOROUGH_EVERY: Final = 16
+
+Points = dict[str, frozenset[str]]
+Rows = dict[str, Counter[tuple[Scalar, ...]]]
+
+
+@dataclass(slots=True)
+class Side:
+    """What the code of one side reached: function -> points, predicate -> inputs -> count."""
+
+    covered: Points = field(default_factory=dict)
+    rows: Rows = field(default_factory=dict)
+
+    def add(self, covered: Mapping[str, frozenset[str]], rows: Rows) -> None:
+        """Add what a search reached."""
+        for function, points in covered.items():
+            self.covered[function] = self.covered.get(function, frozenset()) | points
+        for predicate, counts in rows.items():
+            self.rows.setdefault(predicate, Counter()).update(counts)
+
+
+@dataclass(slots=True)
+class Findings:
+    """What searches of one pair showed."""
+
+    ops: int = 0
+    traces: int = 0
+    #: (kind of operation, how it ended) -> count.
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    divergence: tuple[Trace, Divergence] | None = None
+    fault: tuple[Trace, str] | None = None
+    #: Broken invariant -> what it said, and a trace at whose end it is broken.
+    defects: dict[str, tuple[str, Trace]] = field(default_factory=dict)
+    goals: set[str] = field(default_factory=set)
+    states: set[int] = field(default_factory=set)
+    #: Traces that reached points of the code that no trace before them had reached.
+    novel: list[Trace] = field(default_factory=list)
+    before: Side = field(default_factory=Side)
+    after: Side = field(default_factory=Side)
+    truncated: bool = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the search has found what it looks for, or cannot go on."""
+        return self.divergence is not None or self.fault is not None
+
+    def add(self, other: Findings) -> None:
+        """Add what a later search showed."""
+        self.ops += other.ops
+        self.traces += other.traces
+        self.outcomes.update(other.outcomes)
+        self.divergence = self.divergence or other.divergence
+        self.fault = self.fault or other.fault
+        self.defects = {**other.defects, **self.defects}
+        self.goals |= other.goals
+        if len(self.states) < MAX_STATES:
+            self.states |= other.states
+        self.novel += other.novel
+        self.before.add(other.before.covered, other.before.rows)
+        self.after.add(other.after.covered, other.after.rows)
+        self.truncated |= other.truncated
+
+
+class Session:
+    """One search of one pair: begins traces, runs operations on both sides, ends traces.
+
+    ``known`` are defects not to report again, ``seen`` the points that earlier searches reached on
+    either side; ``stop`` is asked before every trace.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        lockstep: Lockstep,
+        known: Iterable[str] = (),
+        stop: Callable[[], bool] = lambda: False,
+        seen: tuple[Points, Points] = ({}, {}),
+    ) -> None:
+        self.subject = subject
+        self.lockstep = lockstep
+        self.stop = stop
+        self.findings = Findings()
+        self._known = set(known)
+        self._invariants = list(subject.invariants)
+        self._goals = _by_kind(subject.goals)
+        self._sides = (lockstep.before, lockstep.after)
+        self._seen = (dict(seen[0]), dict(seen[1]))
+        self._world: Args = {}
+        self._ops: list[Op] = []
+        self._thorough = False
+        for system in self._sides:
+            if isinstance(system, Evidence):
+                system.forget()
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the last operation returned on the first side."""
+        return self.lockstep.outcome
+
+    def begin(self, world: Args, thorough: bool | None = None) -> bool:
+        """Boot both sides for a new trace; False when the search is over.
+
+        ``thorough`` asks for invariants and whole observations after every operation; by default
+        every :data:`THOROUGH_EVERY`-th trace is.
+        """
+        self._world = world
+        self._ops = []
+        traces = self.findings.traces
+        self._thorough = traces % THOROUGH_EVERY == 0 if thorough is None else thorough
+        self.findings.traces = traces + 1
+        try:
+            divergence = self.lockstep.boot(world)
+        except (FaultError, WorldError) as error:
+            self._fault(error)
+            return False
+        if divergence is not None:
+            self._diverged(divergence)
+            return False
+        return True
+
+    def step(self, op: Op) -> bool:
+        """Run one operation; False when the trace cannot go on."""
+        self._ops.append(op)
+        lockstep = self.lockstep
+        try:
+            divergence = lockstep.step(op)
+            outcome = lockstep.outcome
+            key = op.kind, outcome.errno or outcome.signal or outcome.ending
+            self.findings.outcomes[key] += 1
+            if outcome.warnings or lockstep.dead:
+                self._speaking(outcome)
+            if self._goals:
+                self._ask_goals(op, outcome)
+            if divergence is not None:
+                self._diverged(divergence)
+                return False
+            if self._thorough and not lockstep.dead:
+                lockstep.audit()
+                self._check_invariants()
+        except FaultError as error:
+            self._fault(error)
+            return False
+        return not lockstep.dead
+
+    def end(self) -> None:
+        """The trace is over: look at its last state and at what it reached."""
+        findings = self.findings
+        findings.ops += len(self._ops)
+        if not (findings.over or self.lockstep.dead):
+            observation = self._check_invariants()
+            if len(findings.states) < MAX_STATES:
+                digest = blake2b(repr(observation).encode(), digest_size=8).digest()
+                findings.states.add(int.from_bytes(digest))
+        if self._new_points() and len(findings.novel) < MAX_NOVEL:
+            findings.novel.append(self.trace())
+
+    def close(self) -> Findings:
+        """Take in what both sides covered, and return everything."""
+        findings = self.findings
+        sides = (findings.before, findings.after)
+        for system, side in zip(self._sides, sides, strict=True):
+            if isinstance(system, Evidence):
+                rows = {name: Counter(counts) for name, counts in system.rows().items()}
+                side.add(system.covered(), rows)
+        return findings
+
+    def _new_points(self) -> bool:
+        new = False
+        for system, seen in zip(self._sides, self._seen, strict=True):
+            if isinstance(system, Evidence):
+                for function, points in system.covered().items():
+                    known = seen.get(function, frozenset())
+                    if not points <= known:
+                        seen[function] = known | points
+                        new = True
+        return new
+
+    def trace(self) -> Trace:
+        """The trace that runs now, as far as it has come."""
+        return Trace(self.subject.name, dict(self._world), tuple(self._ops))
+
+    def _diverged(self, divergence: Divergence) -> None:
+        if self.findings.divergence is None:
+            self.findings.divergence = self.trace(), divergence
+
+    def _fault(self, error: Exception) -> None:
+        if self.findings.fault is None:
+            self.findings.fault = self.trace(), str(error)
+
+    def _ask_goals(self, op: Op, outcome: Outcome) -> None:
+        for kind in (op.kind, None):
+            for goal in [g for g in self._goals.get(kind, ()) if g.reached(op, outcome)]:
+                self.findings.goals.add(goal.name)
+                self._goals[kind].remove(goal)
+                if not self._goals[kind]:
+                    del self._goals[kind]
+
+    def _speaking(self, outcome: Outcome) -> None:
+        for name, detail in outcome_defects(outcome):
+            self._defect(name, detail)
+
+    def _check_invariants(self) -> Observation:
+        before = self.lockstep.before.observe()
+        for name, detail in broken(before, self.subject):
+            self._defect(name, detail)
+        if self.lockstep.oracle.relation == "user" or not self.lockstep.oracle.by_digest:
+            for name, detail in broken(self.lockstep.after.observe(), self.subject):
+                self._defect(name, detail)
+        return before
+
+    def _defect(self, name: str, detail: str) -> None:
+        if name not in self._known and len(self._known) < MAX_DEFECTS:
+            self._known.add(name)
+            self.findings.defects[name] = detail, self.trace()
+
+
+def broken(observation: Observation, subject: Subject) -> Iterator[tuple[str, str]]:
+    """The invariants that a state breaks, and what each says."""
+    for invariant in subject.invariants:
+        detail = invariant.check(observation)
+        if detail is not None:
+            yield invariant.name, detail
+
+
+def outcome_defects(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """What the kernel itself calls wrong: warnings, and endings from which it does not go on.
+
+    Running into what is not modelled is no defect of the code under check.
+    """
+    for text in outcome.warnings:
+        yield f"warning: {text}", text
+    if outcome.ending not in ALIVE and outcome.ending != "unmodelled":
+        yield f"{outcome.ending}: {outcome.detail}", outcome.detail
+
+
+def defect_index(system: System, trace: Trace, name: str, subject: Subject) -> int | None:
+    """Index of the operation after which one system alone first shows a defect, or None.
+
+    Raises:
+        WorldError: the world cannot boot.
+    """
+    system.boot(trace.world)
+    if any(found == name for found, _ in broken(system.observe(), subject)):
+        return -1
+    for index, op in enumerate(trace.ops):
+        outcome = system.apply(op)
+        if any(found == name for found, _ in outcome_defects(outcome)):
+            return index
+        if outcome.ending not in ALIVE:
+            return None
+        if any(found == name for found, _ in broken(system.observe(), subject)):
+            return index
+    return None
+
+
+def replay(session: Session, traces: Iterable[Trace]) -> None:
+    """Run given traces, each thoroughly, until one diverges."""
+    for trace in traces:
+        if session.findings.over:
+            return
+        if session.stop():
+            session.findings.truncated = True
+            return
+        if session.begin(trace.world, thorough=True):
+            for op in trace.ops:
+                if not session.step(op):
+                    break
+        session.end()
+
+
+def _by_kind(goals: Iterable[Goal]) -> dict[str | None, list[Goal]]:
+    kinds: dict[str | None, list[Goal]] = {}
+    for goal in goals:
+        kinds.setdefault(goal.kind, []).append(goal)
+    return kinds
