@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from models.hugetlb.hstate import default_hstate, size_to_hstate
 from models.hugetlb.inline import hstate_file, hstate_index, hstate_inode
 from models.hugetlb.structs import (
     HUGE_MAX_HSTATE,
@@ -46,7 +47,7 @@ from models.kernel.structs import (
 )
 
 if TYPE_CHECKING:
-    from models.hugetlb.hstate import hstate_sizelog, hstates
+    from models.hugetlb.hstate import hstates
     from models.hugetlb.reserve import hugetlb_reserve_pages
     from models.hugetlb.structs import HState
     from models.hugetlb.subpool import hugepage_new_subpool, hugepage_put_subpool
@@ -373,6 +374,16 @@ def hugetlbfs_get_tree(name: str, hstate: HState, options: dict[str, int]) -> Su
 
 
 # ---- files without a name ----
+
+
+@ported("include/linux/hugetlb.h", "hstate_sizelog")
+def hstate_sizelog(page_size_log: int) -> HState | None:
+    """The hstate with pages of 2**``page_size_log`` bytes, the default one for 0, or None."""
+    if not page_size_log:
+        return default_hstate()
+    if page_size_log < 64:
+        return size_to_hstate(1 << page_size_log)
+    return None
 
 
 @ported("fs/hugetlbfs/inode.c", "get_hstate_idx")

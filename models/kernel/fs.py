@@ -393,5 +393,3 @@ def kill_litter_super(sb: SuperBlock) -> None:
     sb.s_root = None
     iput(root)
     hugetlbfs_put_super(sb)
-
-
