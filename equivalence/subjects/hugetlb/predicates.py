@@ -1,0 +1,159 @@
+"""The conditions that the built-in series changes, old and new, over one domain.
+
+Inputs: whether the vma is VM_NORESERVE, VM_MAYSHARE, owner of its reservations
+(HPAGE_RESV_OWNER); whether the caller avoids reserves; what the subpool answered (1: the page is
+not covered by the subpool's own reservation); whether the pool has a page that is not reserved.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Final
+
+from equivalence.subject import Predicate
+from models.schema.trace import Scalar
+
+Row = tuple[Scalar, ...]
+
+_SITE: Final = "alloc_hugetlb_folio"
+_ANCHOR: Final = "dequeue_hugetlb_folio_vma"
+_NAMES: Final = ("noreserve", "mayshare", "owner", "avoid_reserve", "gbl_chg")
+_INPUTS: Final = (
+    "int(bool(vma.vm_flags & VM_NORESERVE))",
+    "int(bool(vma.vm_flags & VM_MAYSHARE))",
+    "int(bool(is_vma_resv_set(vma, HPAGE_RESV_OWNER)))",
+    "int(bool(avoid_reserve))",
+)
+_GBL_CHG: Final = "int(bool(gbl_chg))"
+_SUBPOOL_SAID: Final = "int(bool(subpool_said))"
+
+
+def has_reserves(noreserve: int, mayshare: int, owner: int, chg: int) -> bool:
+    """What vma_has_reserves() of the base answers (mm/hugetlb.c)."""
+    if noreserve:
+        return bool(mayshare) and chg == 0
+    if mayshare:
+        return chg == 0
+    return bool(owner) and chg == 0
+
+
+def debit_before(noreserve: int, mayshare: int, owner: int, avoid_reserve: int, chg: int) -> bool:
+    """Base: a page is taken from the reserve if not avoided and the vma has reserves."""
+    return not avoid_reserve and has_reserves(noreserve, mayshare, owner, chg)
+
+
+def debit_after(noreserve: int, mayshare: int, owner: int, avoid_reserve: int, chg: int) -> bool:
+    """Patch 2: should_use_hstate_resv(), which looks at avoid_reserve first."""
+    if avoid_reserve:
+        return False
+    return has_reserves(noreserve, mayshare, owner, chg)
+
+
+def debit_overridden(
+    noreserve: int, mayshare: int, owner: int, avoid_reserve: int, chg: int
+) -> bool:
+    """Until patch 3: avoiding reserves overrides the subpool's answer with 1."""
+    return debit_after(noreserve, mayshare, owner, avoid_reserve, 1 if avoid_reserve else chg)
+
+
+def refuse_before(
+    noreserve: int, mayshare: int, owner: int, avoid_reserve: int, chg: int, available: int
+) -> bool:
+    """Base: two early exits of dequeue_hugetlb_folio_vma()."""
+    if not has_reserves(noreserve, mayshare, owner, chg) and not available:
+        return True
+    return bool(avoid_reserve) and not available
+
+
+def refuse_after(
+    noreserve: int, mayshare: int, owner: int, avoid_reserve: int, chg: int, available: int
+) -> bool:
+    """Patch 1: one early exit."""
+    return not debit_before(noreserve, mayshare, owner, avoid_reserve, chg) and not available
+
+
+_OWNER_SHARED: Final = (
+    "hugetlb_reserve_pages() marks a vma as HPAGE_RESV_OWNER only when it is not VM_MAYSHARE"
+)
+_OWNER_NORESERVE: Final = (
+    "hugetlb_reserve_pages() returns before it marks an owner when the vma is VM_NORESERVE"
+)
+_AVOID_SHARED: Final = (
+    "avoid_reserve is passed for an owner's copy on write and for a fork's copy of a pinned "
+    "anonymous page: both only in private mappings"
+)
+_OVERRIDDEN: Final = (
+    "until patch 3, alloc_hugetlb_folio() sets gbl_chg to 1 itself when it avoids reserves"
+)
+
+
+def _unreachable(domain: tuple[Row, ...], overridden: bool) -> dict[Row, str]:
+    reasons: dict[Row, str] = {}
+    for row in domain:
+        noreserve, mayshare, owner, avoid, chg = row[:5]
+        if owner and mayshare:
+            reasons[row] = _OWNER_SHARED
+        elif owner and noreserve:
+            reasons[row] = _OWNER_NORESERVE
+        elif avoid and mayshare:
+            reasons[row] = _AVOID_SHARED
+        elif overridden and avoid and not chg:
+            reasons[row] = _OVERRIDDEN
+    return reasons
+
+
+_FIVE: Final[tuple[Row, ...]] = tuple(product((0, 1), repeat=5))
+_SIX: Final[tuple[Row, ...]] = tuple(product((0, 1), repeat=6))
+
+REFUSE: Final = Predicate(
+    "dequeue refuses",
+    (*_NAMES, "available"),
+    _SIX,
+    refuse_before,
+    refuse_after,
+    symbols=("dequeue_hugetlb_folio_vma",),
+    site=_SITE,
+    anchor=_ANCHOR,
+    inputs=(*_INPUTS, _GBL_CHG, "int(bool(available_huge_pages(h)))"),
+    unreachable=_unreachable(_SIX, overridden=True),
+)
+
+DEBIT: Final = Predicate(
+    "takes from the reserve",
+    _NAMES,
+    _FIVE,
+    debit_before,
+    debit_after,
+    symbols=("dequeue_hugetlb_folio_vma", "alloc_hugetlb_folio"),
+    site=_SITE,
+    anchor=_ANCHOR,
+    inputs=(*_INPUTS, _GBL_CHG),
+    unreachable=_unreachable(_FIVE, overridden=True),
+)
+
+SHOULD_USE: Final = Predicate(
+    "should use the reserve",
+    _NAMES,
+    _FIVE,
+    debit_before,
+    debit_after,
+    symbols=("vma_has_reserves", "should_use_hstate_resv", "alloc_hugetlb_folio"),
+    site=_SITE,
+    anchor=_ANCHOR,
+    inputs=(*_INPUTS, _GBL_CHG),
+    unreachable=_unreachable(_FIVE, overridden=True),
+)
+
+NOT_OVERRIDDEN: Final = Predicate(
+    "takes from the reserve, as the subpool said",
+    _NAMES,
+    _FIVE,
+    debit_overridden,
+    debit_after,
+    symbols=("alloc_hugetlb_folio",),
+    site=_SITE,
+    anchor=_ANCHOR,
+    inputs=(*_INPUTS, _SUBPOOL_SAID),
+    keep={"subpool_said": "hugepage_subpool_get_pages"},
+    unreachable=_unreachable(_FIVE, overridden=False),
+)
