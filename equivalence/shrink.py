@@ -23,6 +23,8 @@ Passes, and the failure mode that each is there for:
 - ``_together`` lowers equal numbers in all operations and the world at once, and shifts all numbers
   from some size on down by one: a pool of three and a mapping of three pages only shrink in step.
 - ``_shift`` deletes an operation and shifts: three touches of three pages become two of two.
+- ``_absorb`` deletes an operation and starts in another world: one that has from boot what the
+  operation made.
 - ``_world`` lowers one value of the world.
 
 A pass that made no progress makes none if it is run again at once; the passes are repeated until a
@@ -92,6 +94,7 @@ class Shrinker:
             self._values,
             self._together,
             self._shift,
+            self._absorb,
             self._world,
         )
         progress = True
@@ -211,6 +214,19 @@ class Shrinker:
                 shorter = self.best.with_ops(ops[:index] + ops[index + 1 :])
                 self.consider(self._shifted(shorter, number))
             index -= 1
+
+    def _absorb(self) -> None:
+        if len(self.best.ops) > SHORT:
+            return
+        for index in range(len(self.best.ops) - 1, -1, -1):
+            for key, domain in self._worlds.items():
+                if index < len(self.best.ops) and key in self.best.world:
+                    ops = self.best.ops[:index] + self.best.ops[index + 1 :]
+                    shorter = self.best.with_ops(ops)
+                    any(
+                        self.consider(shorter.with_world({**self.best.world, key: v}))
+                        for v in domain
+                    )
 
     def _world(self) -> None:
         for key in self.best.world:
