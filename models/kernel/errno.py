@@ -29,6 +29,7 @@ EISDIR: Final = _errno.EISDIR
 EINVAL: Final = _errno.EINVAL
 EFBIG: Final = _errno.EFBIG
 ENOSPC: Final = _errno.ENOSPC
+ERANGE: Final = _errno.ERANGE
 EIDRM: Final = _errno.EIDRM
 EOPNOTSUPP: Final = _errno.EOPNOTSUPP
 EHWPOISON: Final = _errno.EHWPOISON

@@ -70,6 +70,7 @@ class Folio:
         "order",
         "pfn",
         "pincount",
+        "raw_hwp",
         "refcount",
         "subpool",
         "uptodate",
@@ -92,6 +93,8 @@ class Folio:
         self.uptodate = False
         self.dirty = False
         self.hwpoison = False
+        #: Base pages of the folio that a memory error hit, by their offset.
+        self.raw_hwp: tuple[int, ...] = ()
         self.anon_exclusive = False
         self.subpool: Subpool | None = None
         self._hugetlb_cgroup: HugetlbCgroup | None = None
