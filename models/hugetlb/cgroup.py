@@ -10,7 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from models.hugetlb.inline import folio_hstate, hstate_index
-from models.hugetlb.structs import HugetlbCgroup, huge_page_size, pages_per_huge_page
+from models.hugetlb.structs import (
+    MAX_NUMNODES,
+    HugetlbCgroup,
+    huge_page_size,
+    pages_per_huge_page,
+)
 from models.kernel.errno import EINVAL, ENOENT, ENOMEM
 from models.kernel.lists import list_entries, list_move
 from models.kernel.locks import (
@@ -21,7 +26,8 @@ from models.kernel.locks import (
     spin_lock_irq,
     spin_unlock_irq,
 )
-from models.kernel.machine import KernelHang, bug_on, effect, inject, warn_on_once
+from models.kernel.machine import ULONG_MAX, KernelHang, bug_on, effect, inject, warn_on_once
+from models.kernel.nodes import N_MEMORY, node_isset
 from models.kernel.page_counter import (
     PAGE_COUNTER_MAX,
     CgroupSubsysState,
@@ -40,8 +46,16 @@ from models.kernel.structs import PAGE_SIZE
 if TYPE_CHECKING:
     from models.hugetlb.hstate import hstates, hugetlb_lock
     from models.hugetlb.structs import FileRegion, HState, ResvMap
-    from models.kernel.cgroup import css_put, css_tryget, task_cgroup
+    from models.kernel.cgroup import (
+        cgroup_root,
+        cgroup_walk,
+        css_get,
+        css_put,
+        css_tryget,
+        task_cgroup,
+    )
     from models.kernel.machine import machine
+    from models.kernel.nodes import node_states
     from models.kernel.structs import Folio
     from models.kernel.task import Task
 
@@ -514,7 +528,9 @@ def hugetlb_cgroup_read_numa_stat(css: CgroupSubsysState, idx: int) -> str:
     """The text of numa_stat: bytes in use in total, and on each node, descendants included."""
     h_cg = cast("HugetlbCgroup", hugetlb_cgroup_from_css(css))
     text = f"total={page_counter_read(h_cg.hugepage[idx]) * PAGE_SIZE}"
-    for nid in for_each_node_mask(node_states_memory):
+    for nid in range(MAX_NUMNODES):
+        if not node_isset(nid, node_states[N_MEMORY]):
+            continue
         usage = 0
         for cgrp in cgroup_walk(cgroup_root):
             below = cgrp.hugetlb

@@ -237,10 +237,10 @@ def region_add(
         add_reservation_in_range(resv, f, t, None, None, actual_regions_needed)
 
         # The map may have changed since region_chg, and more entries be needed than it asked for.
-        if (
-            actual_regions_needed[0] > in_regions_needed
-            and resv.region_cache_count
-            < resv.adds_in_progress + (actual_regions_needed[0] - in_regions_needed)
+        if actual_regions_needed[
+            0
+        ] > in_regions_needed and resv.region_cache_count < resv.adds_in_progress + (
+            actual_regions_needed[0] - in_regions_needed
         ):
             bug_on(t - f <= 1, "t - f <= 1")
 

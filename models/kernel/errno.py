@@ -32,7 +32,8 @@ ENOSPC: Final = _errno.ENOSPC
 ERANGE: Final = _errno.ERANGE
 EIDRM: Final = _errno.EIDRM
 EOPNOTSUPP: Final = _errno.EOPNOTSUPP
-EHWPOISON: Final = _errno.EHWPOISON
+#: Not in every version of Python.
+EHWPOISON: Final = 133
 #: Internal to the kernel: look the folio up again.
 ENOTSUPP: Final = 524
 
