@@ -1,8 +1,8 @@
 """What a vma knows of its reservation, and the lock that a shared mapping has of its own.
 
 ``vm_private_data`` is the reservation map of a private mapping or the vma lock of a shared one. The
-HPAGE_RESV_* bits, which the C keeps in the low bits of that pointer, are ``vm_private_flags``; where
-the C writes the pointer, both are written here. Addresses are in bytes, offsets and results in huge
+HPAGE_RESV_* bits, which the C keeps in the low bits of that pointer, are ``vm_private_flags``: both
+are written where the C writes the pointer. Addresses are in bytes, offsets and results in huge
 pages. PMD sharing never applies (no mapping covers an aligned gigabyte), so its calls are left out.
 Failure point: ``kmalloc_vma_lock``.
 """

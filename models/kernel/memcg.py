@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from models.kernel.errno import EINVAL, ENOENT, ENOMEM, EOPNOTSUPP
-from models.kernel.gfp import _GFP_NOFAIL, _GFP_NORETRY, _GFP_RETRY_MAYFAIL
+from models.kernel.gfp import _GFP_NORETRY, _GFP_RETRY_MAYFAIL
 from models.kernel.machine import Unmodelled, bug_on, effect, inject
 from models.kernel.page_counter import (
     PAGE_COUNTER_MAX,
     CgroupSubsysState,
     PageCounter,
-    page_counter_charge,
     page_counter_memparse,
     page_counter_read,
     page_counter_try_charge,
@@ -134,7 +133,8 @@ def mem_cgroup_margin(memcg: MemCgroup) -> int:
 def try_charge_memcg(memcg: MemCgroup, gfp_mask: int, nr_pages: int) -> int:
     """Charge base pages: 0 or -ENOMEM.
 
-    A huge page is larger than a batch, so no stock is kept of it. Every attempt counts an event.
+    A huge page is larger than a batch, so no stock is kept of it; nor does HugeTLB ask for a charge
+    that cannot fail. Every attempt counts an event.
 
     Raises:
         Unmodelled: the charge may not fail, so that the OOM killer would choose a process.
@@ -168,10 +168,7 @@ def try_charge_memcg(memcg: MemCgroup, gfp_mask: int, nr_pages: int) -> int:
             continue
 
         if gfp_mask & _GFP_RETRY_MAYFAIL:
-            if not gfp_mask & _GFP_NOFAIL:
-                return -ENOMEM
-            page_counter_charge(memcg.memory, nr_pages)
-            return 0
+            return -ENOMEM
 
         msg = "mem_cgroup_oom"
         raise Unmodelled(msg)
