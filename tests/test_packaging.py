@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = {"equivalence", "models", "legacy", "refactored", "reports"}
+PACKAGES = {"equivalence", "models", "legacy", "refactored", "reports", "stable"}
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,7 @@ DEBIAN_PACKAGES = {
 # and the latter needs packages that are not everywhere.
 ENGINE = "equivalence/*"
 NOT_ENGINE = "equivalence/subjects/*,equivalence/backends/native/*"
-PORTS = ("models", "legacy", "refactored")
+PORTS = ("models", "legacy", "refactored", "stable")
 
 
 class GateError(Exception):
