@@ -52,7 +52,10 @@ def folio_put(folio: Folio) -> None:
     bug_on(folio.refcount <= 0, "folio_put_testzero: page_ref_count(page) == 0")
     folio.refcount -= 1
     if folio.refcount == 0:
-        free_huge_folio(folio)
+        if folio.hugetlb:
+            free_huge_folio(folio)
+        else:
+            free_unref_page(folio, folio.order)
 
 
 @ported("include/linux/mm.h", "folio_put_refs")
