@@ -23,6 +23,7 @@ from models.kernel.structs import AnonVma
 if TYPE_CHECKING:
     from models.hugetlb.folio_list import free_huge_folio
     from models.hugetlb.structs import Subpool
+    from models.kernel.buddy import free_unref_page
     from models.kernel.machine import machine
     from models.kernel.structs import AddressSpace, Folio, VmArea
 
