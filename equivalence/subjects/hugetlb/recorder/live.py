@@ -68,6 +68,7 @@ class LiveKernel:
         self._i = 0
         self._last: Json = {}
         self._dirty = False
+        self._said: list[str] = []
         self.boots = 0
         """How often a kernel was booted so far."""
 
@@ -110,6 +111,7 @@ class LiveKernel:
         self._names = None
         if self._machine is not None:
             self._machine.close()
+            self._said = self._machine.console()
             self._machine = None
 
     @property
@@ -129,8 +131,8 @@ class LiveKernel:
         return {"release": self._hello["release"], "version": self._hello["version"]}
 
     def console(self) -> list[str]:
-        """Return the last lines of the guest's console."""
-        return self._machine.console() if self._machine is not None else []
+        """Return the last lines of the guest's console; after it ended, what it said last."""
+        return self._said if self._machine is None else self._machine.console()
 
     def begin_trace(self, world: Mapping[str, Any]) -> Json:
         """Bring the pool's cursors to node 0, fill the pool and return the `initial` state.

@@ -1,0 +1,667 @@
+"""The canonical state of a booted HugeTLB system, in named sections.
+
+These functions are linked with the step they observe, so that they read its global variables by
+name. Each section is built as nested tuples, which is the digest; the observation is the same
+tuples with their fields named, so equal digests are equal observations by construction.
+
+Folios are numbered by first use: in the order in which the lists of the hstates show them, once,
+when they first appear after an operation (``Folio.canon``; a folio that went back to the buddy
+allocator keeps its number for itself). Frame numbers, addresses of structures and Python ids never
+appear. Sizes are in the units of the C: pages of the hstate, bytes, or base pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, Final
+
+from models.hugetlb.structs import FileRegion, ResvMap, Subpool, VmaLock
+from models.kernel.lists import ListHead
+from models.kernel.port import static_data
+from models.kernel.structs import AnonVma, Folio, Inode, VmArea
+
+if TYPE_CHECKING:
+    from models.hugetlb.cgroup import root_h_cgroup
+    from models.hugetlb.hstate import hstates
+    from models.hugetlb.inode import hugetlbfs_vfsmount
+    from models.hugetlb.structs import HugetlbCgroup
+    from models.kernel.buddy import zones
+    from models.kernel.cgroup import cgroup_root, cgroup_walk
+    from models.kernel.fs import mounts
+    from models.kernel.machine import machine
+    from models.kernel.mempolicy import MemPolicy, iw_table
+
+Section = tuple[Any, ...]
+
+#: Sections in the order of the digest; the first ones are what user space can read.
+USER_SECTIONS: Final = ("pool", "nodes", "statfs", "files", "status", "limits")
+SECTIONS: Final = (
+    *USER_SECTIONS,
+    "hstates",
+    "lists",
+    "folios",
+    "subpools",
+    "inodes",
+    "tasks",
+    "vmas",
+    "page_tables",
+    "cgroups",
+    "memory",
+)
+
+canon_next: int
+
+
+@static_data
+def observation_init() -> None:
+    """No folio has been seen."""
+    global canon_next
+    canon_next = 0
+
+
+def canon_of(folio: Folio | None) -> int:
+    """The number of a folio; -1 for none."""
+    global canon_next
+    if folio is None:
+        return -1
+    number = folio.canon
+    if number < 0:
+        number = folio.canon = canon_next
+        canon_next += 1
+    return number
+
+
+def digest_user() -> Hashable:
+    """What user space can read."""
+    return (
+        section_pool(),
+        section_nodes(),
+        section_statfs(),
+        section_files(),
+        section_status(),
+        section_limits(),
+    )
+
+
+def digest_state() -> Hashable:
+    """Every section, in the order of SECTIONS."""
+    lists = section_lists()
+    return (
+        section_pool(),
+        section_nodes(),
+        section_statfs(),
+        section_files(),
+        section_status(),
+        section_limits(),
+        section_hstates(),
+        lists,
+        section_folios(),
+        section_subpools(),
+        section_inodes(),
+        section_tasks(),
+        section_vmas(),
+        section_page_tables(),
+        section_cgroups(),
+        section_memory(),
+    )
+
+
+# ---- what user space can read ----
+
+
+def section_pool() -> Section:
+    """sysfs: nr_hugepages, free, resv, surplus and overcommit of each hstate."""
+    return tuple(
+        [
+            (
+                h.name,
+                h.nr_huge_pages,
+                h.free_huge_pages,
+                h.resv_huge_pages,
+                h.surplus_huge_pages,
+                h.nr_overcommit_huge_pages,
+            )
+            for h in hstates
+        ]
+    )
+
+
+def section_nodes() -> Section:
+    """sysfs: nr, free and surplus of each node."""
+    return tuple(
+        [
+            (
+                tuple(h.nr_huge_pages_node),
+                tuple(h.free_huge_pages_node),
+                tuple(h.surplus_huge_pages_node),
+            )
+            for h in hstates
+        ]
+    )
+
+
+def section_statfs() -> Section:
+    """statfs(2) of each mount: f_blocks, and f_bfree (equal to f_bavail)."""
+    rows = []
+    for name in sorted(mounts):
+        spool = mounts[name].spool
+        if spool is None:
+            rows.append((name, 0, 0))
+        else:
+            rows.append((name, spool.max_hpages, free_of_subpool(spool)))
+    return tuple(rows)
+
+
+def free_of_subpool(spool: Subpool) -> int:
+    """What statfs(2) calls free in a subpool."""
+    if spool.max_hpages == -1:
+        return -1
+    return spool.max_hpages - spool.used_hpages
+
+
+def section_files() -> Section:
+    """fstat(2) of each open file: size, blocks, links."""
+    rows = []
+    for name, task in machine.tasks.items():
+        if task.alive and task.fds:
+            for fd in sorted(task.fds):
+                inode = task.fds[fd].f_inode
+                rows.append((name, fd, inode.i_size, inode.i_blocks, inode.i_nlink))
+    rows.sort()
+    return tuple(rows)
+
+
+def section_status() -> Section:
+    """HugetlbPages of /proc/PID/status, in base pages; and the words at the mapped pages."""
+    return tuple(
+        sorted(
+            [
+                (
+                    name,
+                    task.mm.hugetlb_usage,
+                    tuple(
+                        sorted(
+                            [
+                                (address, slot.pte.folio.data)
+                                for address, slot in task.mm.page_table.items()
+                                if slot.pte.folio is not None
+                            ]
+                        )
+                    ),
+                )
+                for name, task in machine.tasks.items()
+                if task.alive
+            ]
+        )
+    )
+
+
+def section_limits() -> Section:
+    """The control files of each cgroup below the root: usage, limits and events of each hstate."""
+    if root_h_cgroup is None or not cgroup_root.children:
+        return ()
+    rows = []
+    for cgroup in cgroup_walk(cgroup_root):
+        if cgroup.parent is not None and cgroup.hugetlb is not None:
+            h_cg: HugetlbCgroup = cgroup.hugetlb.cgroup
+            rows.append((cgroup.name, *counters_of(h_cg)))
+    return tuple(rows)
+
+
+def counters_of(h_cg: HugetlbCgroup) -> Section:
+    """Of each hstate: usage, its limit, reserved usage, its limit, events, local events."""
+    return tuple(
+        [
+            (c.usage, c.max, r.usage, r.max, h_cg.events[i], h_cg.events_local[i])
+            for i, (c, r) in enumerate(zip(h_cg.hugepage, h_cg.rsvd_hugepage, strict=True))
+        ]
+    )
+
+
+# ---- what only the kernel sees ----
+
+
+def section_hstates() -> Section:
+    """max_huge_pages and the two node cursors of each hstate."""
+    return tuple([(h.max_huge_pages, h.next_nid_to_alloc, h.next_nid_to_free) for h in hstates])
+
+
+def numbers_on(head: ListHead[Folio]) -> tuple[int, ...]:
+    """The folios on a list, front to back."""
+    if head.next is head:
+        return ()
+    numbers = []
+    link = head.next
+    while link is not head:
+        folio = link.entry
+        assert folio is not None
+        number = folio.canon
+        numbers.append(number if number >= 0 else canon_of(folio))
+        link = link.next
+    return tuple(numbers)
+
+
+def section_lists() -> Section:
+    """Of each hstate: the free list of each node in its order, and the active list."""
+    return tuple(
+        [
+            (
+                tuple([numbers_on(head) for head in h.hugepage_freelists]),
+                numbers_on(h.hugepage_activelist),
+            )
+            for h in hstates
+        ]
+    )
+
+
+def section_folios() -> Section:
+    """Every folio of the pools: where it is, its flags, counts, and what it is charged to."""
+    rows = []
+    for h in hstates:
+        for head in (*h.hugepage_freelists, h.hugepage_activelist):
+            link = head.next
+            while link is not head:
+                folio = link.entry
+                assert folio is not None
+                mapping = folio.mapping
+                rows.append(
+                    (
+                        folio.canon,
+                        folio.nid,
+                        folio.hpg,
+                        folio.refcount,
+                        folio.mapcount,
+                        folio.pincount,
+                        (folio.locked, folio.uptodate, folio.dirty, folio.anon_exclusive),
+                        folio.hwpoison or folio.raw_hwp,
+                        folio.data,
+                        name_of_subpool(folio.subpool),
+                        name_of_cgroup(folio._hugetlb_cgroup),
+                        name_of_cgroup(folio._hugetlb_cgroup_rsvd),
+                        folio.memcg is not None,
+                        ""
+                        if mapping is None
+                        else "anon"
+                        if isinstance(mapping, AnonVma)
+                        else "file",
+                        folio.index,
+                    )
+                )
+                link = link.next
+    return tuple(rows)
+
+
+def name_of_subpool(spool: Subpool | None) -> str:
+    """The mount that a subpool belongs to; one whose mount is gone has no other name."""
+    if spool is None:
+        return ""
+    for name, sb in mounts.items():
+        if sb.spool is spool:
+            return name
+    return "unmounted"
+
+
+def name_of_cgroup(h_cg: HugetlbCgroup | None) -> str:
+    """A cgroup's name, marked when it was removed."""
+    if h_cg is None:
+        return ""
+    if h_cg is root_h_cgroup:
+        return "/"
+    for cgroup in cgroup_walk(cgroup_root):
+        if cgroup.hugetlb is not None and cgroup.hugetlb.cgroup is h_cg:
+            return cgroup.name
+    return "removed"
+
+
+def section_subpools() -> Section:
+    """Of each mount: the subpool's count, limits, pages used and pages reserved."""
+    rows = []
+    for name in sorted(mounts):
+        spool = mounts[name].spool
+        if spool is not None:
+            rows.append(
+                (
+                    name,
+                    spool.count,
+                    spool.max_hpages,
+                    spool.used_hpages,
+                    spool.min_hpages,
+                    spool.rsv_hpages,
+                )
+            )
+    return tuple(rows)
+
+
+def regions_of(resv: ResvMap) -> Section:
+    """A reservation map: regions, additions in progress, cached entries, references, uncharging."""
+    regions = []
+    link = resv.regions.next
+    while link is not resv.regions:
+        region = link.entry
+        assert isinstance(region, FileRegion)
+        css = region.css
+        charged = "" if css is None else name_of_cgroup(css.cgroup)
+        regions.append((region.from_, region.to, charged, region.reservation_counter is not None))
+        link = link.next
+    css = resv.css
+    return (
+        tuple(regions),
+        resv.adds_in_progress,
+        resv.region_cache_count,
+        resv.refs,
+        "" if css is None else name_of_cgroup(css.cgroup),
+        resv.reservation_counter is not None,
+        resv.pages_per_hpage,
+    )
+
+
+def section_inodes() -> Section:
+    """Every inode, linked or not: size, blocks, counts, page cache and reservation map."""
+    rows = []
+    for sb in all_superblocks():
+        for inode in sb.inodes:
+            pages = inode.i_mapping.pages
+            rows.append(
+                (
+                    sb.name,
+                    inode.i_ino,
+                    inode.i_size,
+                    inode.i_blocks,
+                    inode.i_nlink,
+                    inode.i_count,
+                    tuple(sorted([(index, canon_of(folio)) for index, folio in pages.items()]))
+                    if pages
+                    else (),
+                    () if inode.resv_map is None else regions_of(inode.resv_map),
+                    len(inode.i_mapping.i_mmap),
+                )
+            )
+    return tuple(rows)
+
+
+def all_superblocks() -> list[Any]:
+    """Every mount by name, then the kernel's own ones that memfd and SysV shared memory use."""
+    kernel = [sb for sb in hugetlbfs_vfsmount if sb is not None]
+    return [mounts[name] for name in sorted(mounts)] + kernel
+
+
+def policy_of(policy: MemPolicy | None) -> Section:
+    """Mode, flags and nodes of a memory policy."""
+    return () if policy is None else (policy.mode, policy.flags, policy.nodes, policy.home_node)
+
+
+def section_tasks() -> Section:
+    """Every process: CPU, policy, interleaving, allowed nodes, cgroup."""
+    return tuple(
+        sorted(
+            [
+                (
+                    name,
+                    task.cpu,
+                    policy_of(task.mempolicy),
+                    task.il_prev,
+                    task.il_weight,
+                    task.mems_allowed,
+                    "/" if task.cgroup is None else task.cgroup.name,
+                    task.mm.pinned,
+                )
+                for name, task in machine.tasks.items()
+                if task.alive
+            ]
+        )
+    )
+
+
+def name_of_inode(inode: Inode) -> tuple[str, int]:
+    """An inode by its mount and number."""
+    return inode.i_sb.name, inode.i_ino
+
+
+def section_vmas() -> Section:
+    """Every huge vma: range, flags, file, policy, and its reservation map or vma lock.
+
+    A private map is shown with each vma that shares it, and ``refs`` tells how many do.
+    """
+    rows: list[Section] = []
+    for name, task in machine.tasks.items():
+        if task.alive:
+            rows += [(name, *vma_row(vma)) for vma in task.mm.vmas]
+    rows.sort(key=vma_order)
+    return tuple(rows)
+
+
+def vma_order(row: Section) -> tuple[str, int]:
+    """Rows of vmas go by process and address."""
+    return row[0], row[1]
+
+
+def vma_row(vma: VmArea) -> Section:
+    """What is shown of one vma."""
+    data = vma.vm_private_data
+    return (
+        vma.vm_start,
+        vma.vm_end,
+        vma.vm_flags,
+        vma.vm_pgoff,
+        vma.vm_private_flags,
+        () if vma.vm_file is None else name_of_inode(vma.vm_file.f_inode),
+        policy_of(vma.vm_policy),
+        vma.uffd is not None,
+        regions_of(data) if isinstance(data, ResvMap) else (),
+        data.refs if isinstance(data, VmaLock) else 0,
+    )
+
+
+def section_page_tables() -> Section:
+    """Every entry that is not empty: address, folio, and its bits."""
+    rows = []
+    for name, task in machine.tasks.items():
+        if task.alive:
+            for address, slot in task.mm.page_table.items():
+                pte = slot.pte
+                if pte.folio is not None or pte.special:
+                    rows.append(
+                        (
+                            name,
+                            address,
+                            canon_of(pte.folio),
+                            pte.write,
+                            pte.dirty,
+                            pte.uffd_wp,
+                            pte.special,
+                        )
+                    )
+    rows.sort()
+    return tuple(rows)
+
+
+def section_cgroups() -> Section:
+    """The root's counters, and how often each cgroup's state is held."""
+    if root_h_cgroup is None:
+        return ()
+    rows: list[Section] = [counters_of(root_h_cgroup)]
+    if cgroup_root.children:
+        rows += [
+            (cgroup.name, cgroup.hugetlb.refcount, cgroup.hugetlb.online)
+            for cgroup in cgroup_walk(cgroup_root)
+            if cgroup.parent is not None and cgroup.hugetlb is not None
+        ]
+    return tuple(rows)
+
+
+def section_memory() -> Section:
+    """Free memory of each node in frames of 2 MiB, weights of interleaving, failures to come."""
+    return (
+        tuple([zone.free.bit_count() for zone in zones]),
+        None if iw_table is None else tuple(iw_table),
+        tuple(sorted(machine.fail.items())),
+    )
+
+
+# ---- names for the fields ----
+
+#: Section -> names of the fields of a row; ``*`` in front: the row's first fields are its key.
+FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    "pool": ("*hstate", "nr", "free", "resv", "surplus", "overcommit"),
+    "nodes": ("nr", "free", "surplus"),
+    "statfs": ("*mount", "f_blocks", "f_bfree"),
+    "files": ("*proc", "*fd", "size", "blocks", "nlink"),
+    "status": ("*proc", "hugetlb_pages", "words"),
+    "hstates": ("max_huge_pages", "next_nid_to_alloc", "next_nid_to_free"),
+    "lists": ("hugepage_freelists", "hugepage_activelist"),
+    "folios": (
+        "*folio",
+        "nid",
+        "hpg",
+        "refcount",
+        "mapcount",
+        "pincount",
+        "flags",
+        "hwpoison",
+        "data",
+        "subpool",
+        "hugetlb_cgroup",
+        "hugetlb_cgroup_rsvd",
+        "memcg",
+        "mapping",
+        "index",
+    ),
+    "subpools": ("*mount", "count", "max_hpages", "used_hpages", "min_hpages", "rsv_hpages"),
+    "inodes": (
+        "*mount",
+        "*ino",
+        "i_size",
+        "i_blocks",
+        "i_nlink",
+        "i_count",
+        "pages",
+        "resv_map",
+        "mappings",
+    ),
+    "tasks": (
+        "*proc",
+        "cpu",
+        "mempolicy",
+        "il_prev",
+        "il_weight",
+        "mems_allowed",
+        "cgroup",
+        "pinned",
+    ),
+    "vmas": (
+        "*proc",
+        "*start",
+        "end",
+        "flags",
+        "pgoff",
+        "resv_flags",
+        "file",
+        "policy",
+        "userfaultfd",
+        "resv_map",
+        "vma_lock_refs",
+    ),
+    "page_tables": ("*proc", "*address", "folio", "write", "dirty", "uffd_wp", "special"),
+}
+RESV_MAP: Final = (
+    "regions",
+    "adds_in_progress",
+    "region_cache_count",
+    "refs",
+    "css",
+    "reservation_counter",
+    "pages_per_hpage",
+)
+COUNTERS: Final = ("current", "max", "rsvd.current", "rsvd.max", "events", "events.local")
+
+
+def observe_sections() -> dict[str, Any]:
+    """All sections with their fields named."""
+    digest = digest_state()
+    assert isinstance(digest, tuple)
+    return {name: named_section(name, rows) for name, rows in zip(SECTIONS, digest, strict=True)}
+
+
+def named_section(name: str, rows: Section) -> Any:
+    """One section with its fields named."""
+    if name == "limits":
+        return {row[0]: named_counters(row[1:]) for row in rows}
+    if name == "cgroups":
+        return named_cgroups(rows)
+    if name == "memory":
+        return {"free_frames": rows[0], "weights": rows[1], "failures": dict(rows[2])}
+    fields = FIELDS[name]
+    keys = [i for i, field in enumerate(fields) if field.startswith("*")]
+    named = {}
+    for number, row in enumerate(rows):
+        key = ".".join(str(row[i]) for i in keys) if keys else str(number)
+        named[key] = {
+            field: named_map(value) if field == "resv_map" else value
+            for i, (field, value) in enumerate(zip(fields, row, strict=True))
+            if i not in keys
+        }
+    return named
+
+
+def named_map(value: Section) -> Any:
+    """A reservation map with its fields named."""
+    return dict(zip(RESV_MAP, value, strict=True)) if value else None
+
+
+def named_counters(rows: Section) -> dict[str, Any]:
+    """A cgroup's counters of each hstate with their names."""
+    return {str(number): dict(zip(COUNTERS, row, strict=True)) for number, row in enumerate(rows)}
+
+
+def named_cgroups(rows: Section) -> dict[str, Any]:
+    """The cgroups section with its fields named."""
+    named: dict[str, Any] = {}
+    if rows:
+        named["/"] = named_counters(rows[0])
+        for name, refcount, online in rows[1:]:
+            named[name] = {"refcount": refcount, "online": online}
+    return named
+
+
+# ---- the key of a state ----
+
+
+def key_state() -> Hashable:
+    """The state without history: folios renumbered from the lists, words as equality classes,
+    inode numbers by order; what :func:`digest_state` calls equal is equal here, not the reverse."""
+    global canon_next
+    folios = [
+        link_folio
+        for h in hstates
+        for head in (*h.hugepage_freelists, h.hugepage_activelist)
+        for link_folio in entries_on(head)
+    ]
+    saved = [(folio, folio.canon, folio.data) for folio in folios]
+    inodes = [(inode, inode.i_ino) for sb in all_superblocks() for inode in sb.inodes]
+    before = canon_next
+    classes: dict[int, int] = {0: 0}
+    canon_next = 0
+    for folio in folios:
+        folio.canon = -1
+        folio.data = classes.setdefault(folio.data, len(classes))
+    for number, (inode, _) in enumerate(inodes):
+        inode.i_ino = number
+    key = digest_state()
+    for folio, canon, data in saved:
+        folio.canon = canon
+        folio.data = data
+    for inode, ino in inodes:
+        inode.i_ino = ino
+    canon_next = before
+    return key
+
+
+def entries_on(head: ListHead[Folio]) -> list[Folio]:
+    """The folios on a list, front to back."""
+    found = []
+    link = head.next
+    while link is not head:
+        assert link.entry is not None
+        found.append(link.entry)
+        link = link.next
+    return found

@@ -1,0 +1,104 @@
+"""The built-in series: which modules make the base, and what each patch does to it.
+
+``vma-dependence`` is "[RFC PATCH 0/3] Reduce dependence on vmas deep in hugetlb allocation code"
+(11 October 2024), from v6.12-rc3.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from functools import cache
+from types import ModuleType
+from typing import Any, Final
+
+import legacy.hugetlb
+import models.hugetlb
+import models.kernel
+import refactored.hugetlb
+from equivalence.series import Patch, Series, Symbols, collect
+from equivalence.subjects.hugetlb import observation
+from equivalence.subjects.hugetlb.predicates import DEBIT, NOT_OVERRIDDEN, REFUSE, SHOULD_USE
+from models.kernel.machine import KernelBug, KernelDeadlock, KernelHang, Unmodelled
+from models.schema.outcome import Ending
+from refactored.steps import after_patch1, after_patch2
+
+DEFAULT: Final = "vma-dependence"
+
+
+def modules_of(package: ModuleType) -> list[ModuleType]:
+    """All modules of a package, by name."""
+    return [
+        importlib.import_module(f"{package.__name__}.{found.name}")
+        for found in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name)
+    ]
+
+
+@cache
+def base() -> Symbols:
+    """The symbol table of step 0: the kernel around it, HugeTLB, and legacy."""
+    return collect(
+        [*modules_of(models.kernel), *modules_of(models.hugetlb), legacy.hugetlb, observation]
+    )
+
+
+def bodies(module: ModuleType, *names: str) -> dict[str, Any]:
+    """Functions of a module by name."""
+    return {name: getattr(module, name) for name in names}
+
+
+@cache
+def vma_dependence() -> Series:
+    """The series that equivcheck was made for."""
+    return Series(
+        DEFAULT,
+        "Reduce dependence on vmas deep in hugetlb allocation code",
+        base(),
+        (
+            Patch(
+                "1/3",
+                "Simplify logic in dequeue_hugetlb_folio_vma()",
+                replace={
+                    **bodies(refactored.hugetlb, "dequeue_hugetlb_folio_vma"),
+                    **bodies(after_patch1, "alloc_hugetlb_folio"),
+                },
+                predicates=(REFUSE, DEBIT),
+            ),
+            Patch(
+                "2/3",
+                "Refactor vma_has_reserves() to should_use_hstate_resv()",
+                add=bodies(refactored.hugetlb, "should_use_hstate_resv"),
+                remove=("vma_has_reserves",),
+                replace=bodies(after_patch2, "alloc_hugetlb_folio"),
+                predicates=(SHOULD_USE,),
+            ),
+            Patch(
+                "3/3",
+                "Remove unnecessary check for avoid_reserve",
+                replace=bodies(refactored.hugetlb, "alloc_hugetlb_folio"),
+                predicates=(NOT_OVERRIDDEN,),
+            ),
+        ),
+    )
+
+
+class HugetlbConventions:
+    """What the port tier must know of the models."""
+
+    endings: Mapping[type[BaseException], Ending] = {
+        KernelBug: "bug",
+        KernelDeadlock: "deadlock",
+        KernelHang: "hang",
+        Unmodelled: "unmodelled",
+    }
+    sections = frozenset(observation.SECTIONS)
+
+    def machine(self, namespace: Mapping[str, Any]) -> Any:
+        """The machine of a booted namespace."""
+        return namespace["machine"]
+
+
+def names_of(series: Iterable[Series]) -> tuple[str, ...]:
+    """The names of the built-in series."""
+    return tuple(one.name for one in series)
