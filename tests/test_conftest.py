@@ -33,7 +33,8 @@ def run_specimen(folder: Path, *words: str, **env: str) -> subprocess.CompletedP
     tests.mkdir()
     shutil.copy(ROOT / "tests/conftest.py", tests)
     (tests / "test_specimen.py").write_text(SPECIMEN)
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("EQUIV")}
+    ours = ("COVERAGE", "EQUIVCHECK")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
         cwd=folder,
