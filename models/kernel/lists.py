@@ -93,7 +93,7 @@ def list_splice_tail_init(source: ListHead[T], head: ListHead[T]) -> None:
 
 def list_first_entry(head: ListHead[T]) -> T:
     """The first entry of a list that is not empty."""
-    return cast(T, head.next.entry)
+    return cast("T", head.next.entry)
 
 
 def list_first_entry_or_null(head: ListHead[T]) -> T | None:
@@ -106,5 +106,5 @@ def list_entries(head: ListHead[T]) -> Iterator[T]:
     link = head.next
     while link is not head:
         following = link.next
-        yield cast(T, link.entry)
+        yield cast("T", link.entry)
         link = following
