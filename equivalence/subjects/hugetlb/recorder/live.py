@@ -59,7 +59,8 @@ class LiveKernel:
     ) -> None:
         self._release = release
         self._kernel = kernel
-        self._request_seconds = request_seconds
+        self.request_seconds = request_seconds
+        """The longest that one operation may take, in seconds."""
         self._boot_seconds = boot_seconds
         self._parts: Parts | None = None
         self._machine: Machine | None = None
@@ -118,6 +119,11 @@ class LiveKernel:
     def running(self) -> bool:
         """Whether a kernel is up."""
         return self._machine is not None and self._machine.running
+
+    @property
+    def pid(self) -> int:
+        """The emulator's process id, also its group's. Raises `RecorderError` before boot."""
+        return self._need_machine().pid
 
     @property
     def tracing(self) -> bool:
@@ -216,13 +222,13 @@ class LiveKernel:
         self._dirty = True
         limit = round(seconds * 1000)
         # The guest's own limit comes first; ours only ends a guest that hangs.
-        most = 2 * seconds + self._request_seconds
+        most = 2 * seconds + self.request_seconds
         answer = self._need_machine().ask(f"run {len(program)} {limit}", most, program)
         return {**answer, "output": _text(answer["output"])}
 
     def _ask(self, request: str) -> Json:
         try:
-            return self._need_machine().ask(request, self._request_seconds)
+            return self._need_machine().ask(request, self.request_seconds)
         except BaseException:
             self.close()
             raise

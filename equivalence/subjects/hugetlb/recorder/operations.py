@@ -118,9 +118,9 @@ class _Arguments:
         return mask
 
     def range(self, pages: int) -> tuple[int, int]:
-        """Take `start` and `len` in huge pages; by default from page 0, the whole mapping."""
+        """Take `start` and `len` in huge pages; by default page 0, and the rest of the mapping."""
         start = self.number("start", 0, most=SLOT_PAGES)
-        return start, self.number("len", pages, most=SLOT_PAGES - start)
+        return start, self.number("len", max(pages - start, 0), most=SLOT_PAGES - start)
 
     def limit(self, key: str) -> int:
         """Take a number of huge pages or "max" (-1)."""
