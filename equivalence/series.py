@@ -16,12 +16,15 @@ import ast
 import builtins
 import dis
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple, TypeVar
+
+from typing_extensions import TypeIs
 
 from equivalence.subject import Predicate
 
@@ -101,6 +104,13 @@ def _is_extern(value: Any) -> bool:
     return isinstance(value, FunctionType) and bool(getattr(value, "__extern__", False))
 
 
+def _is_linked(value: Any) -> TypeIs[FunctionType]:
+    """Whether a value is a function of the subject, not one it imported from the library."""
+    if not isinstance(value, FunctionType):
+        return False
+    return value.__module__.partition(".")[0] not in sys.stdlib_module_names
+
+
 def _matters(one: Any, other: Any) -> bool:
     if isinstance(one, FunctionType) or isinstance(other, FunctionType):
         return True
@@ -175,7 +185,7 @@ class Step:
     @cached_property
     def functions(self) -> Mapping[str, FunctionType]:
         """The functions of the step by symbol name."""
-        return {n: v for n, v in self.table.items() if isinstance(v, FunctionType)}
+        return {n: v for n, v in self.table.items() if _is_linked(v)}
 
     def check(self) -> None:
         """Raise :class:`LinkError` unless every use of a symbol fits its definition."""
@@ -220,7 +230,7 @@ class Step:
         namespace: dict[str, Any] = {"__builtins__": builtins}
         made: dict[int, FunctionType] = {}
         for name, value in self.table.items():
-            if not isinstance(value, FunctionType):
+            if not _is_linked(value):
                 namespace[name] = value
                 continue
             again = made.get(id(value))
