@@ -37,6 +37,11 @@ EHWPOISON: Final = 133
 #: Internal to the kernel: look the folio up again.
 ENOTSUPP: Final = 524
 
+#: Names of the numbers that system calls return, as outcomes write them.
+ERRNO_NAMES: Final[dict[int, str]] = {
+    value: name for name, value in globals().items() if name.startswith("E") and name.isupper()
+}
+
 
 def IS_ERR(pointer: T | int) -> TypeIs[int]:
     """Whether a returned pointer carries a negative error number instead (include/linux/err.h).

@@ -58,8 +58,10 @@ class ShmFileData:
         self.vm_ops: VmOperations | None = None
 
 
-#: Segment name -> the segment, until it is destroyed.
+#: Segment name -> the segment, until it is removed.
 shm_ids: dict[str, ShmSegment]
+#: Segments that were removed while attached.
+shm_orphans: list[ShmSegment]
 shm_file_operations_huge: FileOperations
 shm_vm_ops: VmOperations
 
@@ -67,8 +69,9 @@ shm_vm_ops: VmOperations
 @static_data
 def shm_init() -> None:
     """No segment."""
-    global shm_file_operations_huge, shm_ids, shm_vm_ops
+    global shm_file_operations_huge, shm_ids, shm_orphans, shm_vm_ops
     shm_ids = {}
+    shm_orphans = []
     shm_file_operations_huge = FileOperations(
         mmap=shm_mmap,
         fallocate=hugetlbfs_fallocate,
@@ -109,8 +112,8 @@ def shm_destroy(shp: ShmSegment) -> None:
     shm_file = shp.shm_file
     assert shm_file is not None
     shp.shm_file = None
-    if shm_ids.get(shp.name) is shp:
-        del shm_ids[shp.name]
+    if shp in shm_orphans:
+        shm_orphans.remove(shp)
     fput(shm_file)
 
 
@@ -267,8 +270,11 @@ def shm_rmid(name: str) -> int:
     shp = shm_ids.get(name)
     if shp is None:
         return -EINVAL
+    # The trace's name is free at once; the identifier that it stood for lives on in attachments.
+    del shm_ids[name]
     if shp.nattch:
         shp.dest = True
+        shm_orphans.append(shp)
     else:
         shm_destroy(shp)
     return 0

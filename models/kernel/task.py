@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models.kernel.structs import MM, File
 
@@ -11,12 +11,21 @@ if TYPE_CHECKING:
     from models.kernel.mempolicy import MemPolicy
 
 
+class Mapping(NamedTuple):
+    """What a trace knows of a named mapping: ``start`` in bytes, ``pages`` in huge pages of hstate
+    ``hstate`` when it was made, and a bit mask of the pages that are no longer part of it."""
+
+    start: int
+    pages: int
+    hstate: int
+    lost: int = 0
+
+
 class Task:
     """struct task_struct of a single-threaded process.
 
-    ``slots`` gives each mapping name its address range: the mapping is ``slot * SLOT_SIZE`` bytes
-    into the address space, whoever holds it, so that a child knows its parent's mappings by the
-    same names (see models/kernel/syscalls).
+    ``maps`` are the mappings by the names that a trace gave them; each has an address range of its
+    own, and a child knows its parent's mappings by the same names.
     """
 
     __slots__ = (
@@ -44,8 +53,7 @@ class Task:
         self.fds: dict[str, File] = {}
         #: Descriptor number behind each name: an exiting process closes the lowest first.
         self.fd_numbers: dict[str, int] = {}
-        #: Mapping name -> (start address in bytes, length in huge pages when it was made, hstate index).
-        self.maps: dict[str, tuple[int, int, int]] = {}
+        self.maps: dict[str, Mapping] = {}
         self.mempolicy: MemPolicy | None = None
         #: Node that interleaving used last, and what is left of its weight.
         self.il_prev = 0
