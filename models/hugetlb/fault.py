@@ -151,7 +151,7 @@ def hugetlb_fault_mutex_hash(mapping: AddressSpace, idx: int) -> int:
 
 @ported("mm/hugetlb.c", "unmap_ref_private")
 def unmap_ref_private(mm: MM, vma: VmArea, page: Folio, address: int) -> None:
-    """Take ``page`` from the other private mappings of its place that have no reserves of their own.
+    """Take ``page`` from other private mappings of its place without reserves of their own.
 
     The original mapper could not get a copy; those who lose the page get SIGBUS when they fault.
     """

@@ -125,6 +125,8 @@ def hugetlb_unshare_pmds(vma: VmArea, start: int, end: int) -> None:
         return
 
     hugetlb_vma_lock_write(vma)
+    assert vma.vm_file is not None
+    assert vma.vm_mm is not None
     mapping = vma.vm_file.f_mapping
     i_mmap_lock_write(mapping)
     for address in range(start, end, PUD_SIZE):

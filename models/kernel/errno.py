@@ -33,6 +33,7 @@ ERANGE: Final = _errno.ERANGE
 EIDRM: Final = _errno.EIDRM
 EOPNOTSUPP: Final = _errno.EOPNOTSUPP
 #: Not in every version of Python.
+EOVERFLOW: Final = _errno.EOVERFLOW
 EHWPOISON: Final = 133
 #: Internal to the kernel: look the folio up again.
 ENOTSUPP: Final = 524

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from models.kernel.locks import Lock, spin_lock
-from models.kernel.machine import bug_on
+from models.kernel.machine import bug_on, inject
 from models.kernel.port import ported
 from models.kernel.structs import PTE_NONE, Folio, Pte, PteSlot
 
@@ -44,10 +44,12 @@ ZAP_FLAG_UNMAP: Final = 2
 
 
 @ported("mm/hugetlb.c", "huge_pte_alloc")
-def huge_pte_alloc(mm: MM, vma: VmArea, addr: int, sz: int) -> PteSlot:
-    """The slot of ``addr`` (bytes, aligned to ``sz``), made if there is none."""
+def huge_pte_alloc(mm: MM, vma: VmArea, addr: int, sz: int) -> PteSlot | None:
+    """The slot of ``addr`` (bytes, aligned to ``sz``), made if there is none; None without memory."""
     slot = mm.page_table.get(addr)
     if slot is None:
+        if inject("huge_pte_alloc"):
+            return None
         if sz >= PUD_SIZE:
             ptl = mm.page_table_lock
         else:

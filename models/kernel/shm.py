@@ -29,8 +29,9 @@ from models.kernel.structs import (
 if TYPE_CHECKING:
     from models.hugetlb.inode import hugetlb_get_unmapped_area
     from models.hugetlb.truncate import hugetlbfs_fallocate
+    from models.kernel.gup import mm_populate
     from models.kernel.machine import machine
-    from models.kernel.mm import do_mmap, find_vma_intersection, mm_populate
+    from models.kernel.mm import do_mmap, find_vma_intersection
 
 
 class ShmSegment:
