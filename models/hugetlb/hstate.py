@@ -55,7 +55,7 @@ hugetlb_lock: Lock
 
 @static_data
 def hstate_static() -> None:
-    """No hstate yet: hugetlb_init() adds them."""
+    """No hstate yet; the first that is added is the default one."""
     global hstates, default_hstate_idx, hugetlb_max_hstate, hugetlb_lock
     hstates = []
     default_hstate_idx = 0
@@ -212,19 +212,6 @@ def hugetlb_init_hstates() -> None:
                 continue
             if h2.order < h.order and h2.order > h.demote_order:
                 h.demote_order = h2.order
-
-
-@ported("mm/hugetlb.c", "hugetlb_init")
-def hugetlb_init() -> None:
-    """Boot with ``hugepagesz=2M hugepagesz=1G``: pages of 2 MiB, the default, and of 1 GiB; both
-    pools empty. Without these options the kernel adds the larger size first."""
-    global default_hstate_idx
-    hugetlb_add_hstate(HUGETLB_PAGE_ORDER)
-    hugetlb_add_hstate(PUD_ORDER)
-    h = size_to_hstate(PAGE_SIZE << HUGETLB_PAGE_ORDER)
-    assert h is not None
-    default_hstate_idx = h.index
-    hugetlb_init_hstates()
 
 
 assert HPAGE_SIZE >> PAGE_SHIFT == 1 << HUGETLB_PAGE_ORDER

@@ -6,7 +6,7 @@ taken to succeed whenever there is room. Where in a node a page comes from makes
 HugeTLB; it is the lowest free frame, so that equal requests get equal frames.
 
 Failures to inject: ``buddy`` fails a request whole, ``buddy.N`` makes node N look full to one
-request, ``contig`` and ``contig.N`` the same for gigantic pages.
+request; requests for gigantic pages, which go another way, too.
 """
 
 from __future__ import annotations
@@ -140,13 +140,13 @@ def alloc_contig_pages(
     """
     if machine.effects is not None:
         effect(f"alloc_contig_pages nr={nr_pages} nid={nid} mask={nodemask} gfp={gfp_mask:#x}")
-    if machine.fail and inject("contig"):
+    if machine.fail and inject("buddy"):
         return None
     order = nr_pages.bit_length() - 1
     for n in node_zonelist(nid, gfp_mask):
         if nodemask is not None and not nodemask >> n & 1:
             continue
-        if machine.fail and inject(f"contig.{n}"):
+        if machine.fail and inject(f"buddy.{n}"):
             continue
         frame = rmqueue(zones[n], order)
         if frame is not None:
