@@ -206,6 +206,7 @@ from models.hugetlb.pool import (
     alloc_pool_huge_folio,
     remove_pool_hugetlb_folio,
 )
+from models.hugetlb.dissolve import dissolve_free_hugetlb_folio, dissolve_free_hugetlb_folios
 from models.hugetlb.surplus import (
     alloc_surplus_hugetlb_folio,
     alloc_migrate_hugetlb_folio,
@@ -227,6 +228,7 @@ from models.hugetlb.vma_resv import (
     vma_del_reservation,
     restore_reserve_on_error,
 )
+from models.hugetlb.dissolve import alloc_and_dissolve_hugetlb_folio, isolate_or_dissolve_huge_page
 from models.hugetlb.folio_list import wait_for_freed_hugetlb_folios
 
 
@@ -325,13 +327,17 @@ from models.hugetlb.pool import (
     adjust_pool_surplus,
     persistent_huge_pages,
     set_max_huge_pages,
+)
+from models.hugetlb.demote import demote_free_hugetlb_folios, demote_pool_huge_page
+from models.hugetlb.pool import (
     _nr_hugepages_store_common,
     nr_hugepages_store_common,
     nr_hugepages_store,
     nr_hugepages_mempolicy_store,
     nr_overcommit_hugepages_store,
 )
-from models.hugetlb.hstate import hugetlb_init, hugetlb_add_hstate
+from models.hugetlb.demote import demote_store, demote_size_store
+from models.hugetlb.hstate import hugetlb_add_hstate
 from models.hugetlb.accounting import allowed_mems_nr
 from models.hugetlb.pool import (
     hugetlb_sysctl_handler_common,
@@ -451,6 +457,8 @@ __all__ = [
     "prep_and_add_allocated_folios",
     "alloc_pool_huge_folio",
     "remove_pool_hugetlb_folio",
+    "dissolve_free_hugetlb_folio",
+    "dissolve_free_hugetlb_folios",
     "alloc_surplus_hugetlb_folio",
     "alloc_migrate_hugetlb_folio",
     "alloc_buddy_hugetlb_folio_with_mpol",
@@ -466,6 +474,8 @@ __all__ = [
     "vma_add_reservation",
     "vma_del_reservation",
     "restore_reserve_on_error",
+    "alloc_and_dissolve_hugetlb_folio",
+    "isolate_or_dissolve_huge_page",
     "wait_for_freed_hugetlb_folios",
     "alloc_hugetlb_folio",
     "hugetlb_init_hstates",
@@ -473,12 +483,15 @@ __all__ = [
     "adjust_pool_surplus",
     "persistent_huge_pages",
     "set_max_huge_pages",
+    "demote_free_hugetlb_folios",
+    "demote_pool_huge_page",
     "_nr_hugepages_store_common",
     "nr_hugepages_store_common",
     "nr_hugepages_store",
     "nr_hugepages_mempolicy_store",
     "nr_overcommit_hugepages_store",
-    "hugetlb_init",
+    "demote_store",
+    "demote_size_store",
     "hugetlb_add_hstate",
     "allowed_mems_nr",
     "hugetlb_sysctl_handler_common",
