@@ -27,7 +27,17 @@ ALIVE: Final = frozenset({"returned", "refused"})
 
 
 class FaultError(Exception):
-    """A fault of ours, not of the code under check: a system raised, or digests are not digests."""
+    """A fault of ours, not of the code under check: a system raised, or digests are not digests.
+
+    ``sort`` is what stays the same while the trace shrinks.
+    """
+
+    def __init__(self, message: str, sort: str) -> None:
+        super().__init__(message)
+        self.sort = sort
+
+    def __reduce__(self) -> tuple[type[FaultError], tuple[str, str]]:
+        return FaultError, (str(self), self.sort)
 
 
 class Lockstep:
@@ -77,6 +87,23 @@ class Lockstep:
             return None
         return self._compare_state(op, index)
 
+    def run(self, trace: Trace) -> Divergence | None:
+        """Boot and run a whole trace; the first divergence, or None.
+
+        Raises:
+            WorldError: the world cannot boot.
+            FaultError: a system raised, or its digest does not say what its observation says.
+        """
+        divergence = self.boot(trace.world)
+        if divergence is not None:
+            return divergence
+        step = self.step
+        for op in trace.ops:
+            divergence = step(op)
+            if divergence is not None or self.dead:
+                return divergence
+        return None
+
     def audit(self) -> None:
         """Observe both sides in full, where digests have agreed.
 
@@ -86,16 +113,16 @@ class Lockstep:
         differences = bounded(self._state_differences())
         if differences:
             msg = f"digests agree, but {differences[0].field} differs after op {self.index - 1}"
-            raise FaultError(msg)
+            raise FaultError(msg, "digests agree")
 
     def _apply(self, system: System, op: Op) -> Outcome:
         try:
             return system.apply(op)
         except Exception as error:
             side = "before" if system is self.before else "after"
-            text = f"{type(error).__name__}: {error}"
-            msg = f"the system {side} the patch raised {text} in op {self.index - 1} ({op})"
-            raise FaultError(msg) from error
+            sort = f"the system {side} the patch raised {type(error).__name__}"
+            msg = f"{sort}: {error}, in op {self.index - 1} ({op})"
+            raise FaultError(msg, sort) from error
 
     def _compare_state(self, op: Op, index: int) -> Divergence | None:
         oracle = self.oracle
@@ -112,7 +139,7 @@ class Lockstep:
         differences = bounded(self._state_differences())
         if not differences:
             msg = f"digests differ after op {index} ({op}), but no observed field does"
-            raise FaultError(msg)
+            raise FaultError(msg, "digests differ")
         return Divergence(index, op, differences)
 
     def _diverged(self, op: Op, index: int, one: Outcome, other: Outcome) -> Divergence:
@@ -133,13 +160,4 @@ def run_trace(before: System, after: System, trace: Trace, oracle: Oracle) -> Di
         WorldError: the world cannot boot.
         FaultError: a system raised, or its digest does not say what its observation says.
     """
-    lockstep = Lockstep(before, after, oracle)
-    divergence = lockstep.boot(trace.world)
-    if divergence is not None:
-        return divergence
-    step = lockstep.step
-    for op in trace.ops:
-        divergence = step(op)
-        if divergence is not None or lockstep.dead:
-            return divergence
-    return None
+    return Lockstep(before, after, oracle).run(trace)

@@ -114,6 +114,8 @@ class Session:
         self._world: Args = {}
         self._ops: list[Op] = []
         self._thorough = False
+        #: Whether the trace that runs now diverged or showed a fault.
+        self.failed = False
         for system in self._sides:
             if isinstance(system, Evidence):
                 system.forget()
@@ -131,6 +133,7 @@ class Session:
         """
         self._world = world
         self._ops = []
+        self.failed = False
         traces = self.findings.traces
         self._thorough = traces % THOROUGH_EVERY == 0 if thorough is None else thorough
         self.findings.traces = traces + 1
@@ -172,7 +175,7 @@ class Session:
         """The trace is over: look at its last state and at what it reached."""
         findings = self.findings
         findings.ops += len(self._ops)
-        if not (findings.over or self.lockstep.dead):
+        if not (self.failed or self.lockstep.dead):
             observation = self._check_invariants()
             if len(findings.states) < MAX_STATES:
                 digest = blake2b(repr(observation).encode(), digest_size=8).digest()
@@ -206,10 +209,12 @@ class Session:
         return Trace(self.subject.name, dict(self._world), tuple(self._ops))
 
     def _diverged(self, divergence: Divergence) -> None:
+        self.failed = True
         if self.findings.divergence is None:
             self.findings.divergence = self.trace(), divergence
 
     def _fault(self, error: Exception) -> None:
+        self.failed = True
         if self.findings.fault is None:
             self.findings.fault = self.trace(), str(error)
 

@@ -28,9 +28,9 @@ Passes, and the failure mode that each is there for:
 - ``_world`` lowers one value of the world.
 
 A pass that made no progress makes none if it is run again at once; the passes are repeated until a
-whole round makes none, or until ``limit`` traces were run (then ``complete`` is False). The result
-is minimal for these passes, not the smallest possible trace: two changes that only work together
-and that no pass tries together stay.
+whole round makes none, or until ``limit`` traces were run or ``stop`` says so (then ``complete``
+is False). The result is minimal for these passes, not the smallest possible trace: two changes that
+only work together and that no pass tries together stay.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ class Shrinker:
         ops: Mapping[str, OpSpec],
         worlds: Mapping[str, Sequence[Scalar]],
         limit: int = LIMIT,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
         self.best = trace
         self.runs = 0
@@ -72,6 +73,7 @@ class Shrinker:
         self._ops = ops
         self._worlds = worlds
         self._limit = limit
+        self._stop = stop
         self._tried: set[str] = set()
         self._best_cost = cost(trace, ops, worlds)
 
@@ -112,7 +114,7 @@ class Shrinker:
         key = format_trace(trace)
         if key in self._tried:
             return False
-        if self.runs >= self._limit:
+        if self.runs >= self._limit or self._stop():
             self.complete = False
             return False
         self.runs += 1

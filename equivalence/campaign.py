@@ -1,0 +1,150 @@
+"""The searches of one pair, in rounds of jobs, until the budget is spent or something diverges.
+
+Round 0 replays kept traces. In every later round the first job is Hypothesis's and the others are
+the sampler's, which varies traces that reached new code in the rounds before. All jobs of a round
+are independent and their results are taken in order, so nothing depends on timing unless the time
+limit or Ctrl-C ends the run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from equivalence.events import OnEvent, PairName, Progress
+from equivalence.jobs import Job, Kind, Pool, Stop, derive_seed
+from equivalence.search import Findings, Points
+from equivalence.store import CACHE
+from equivalence.subject import Relation
+from models.schema.result import MutantEvidence, SearchEvidence
+from models.schema.trace import Trace
+
+#: Operations for each pair.
+PROFILES: Final[Mapping[str, int]] = {"quick": 20_000, "ci": 200_000, "nightly": 5_000_000}
+#: Operations of one job, and jobs of one round.
+CHUNK: Final = 1_000
+ROUND: Final = 8
+#: The control's share of a pair's budget, and its least number of operations.
+CONTROL_SHARE: Final = 20
+CONTROL_LEAST: Final = 500
+#: How many traces the sampler is given to vary.
+MAX_SEEDS: Final = 128
+
+AgainstChoice = Literal["previous", "base", "both"]
+Mutate = Callable[[PairName], MutantEvidence]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a run was asked to do; ``ops`` is the budget of each pair.
+
+    ``expected`` are patches (from 1) that may change behaviour; ``trust_patches`` believes what
+    patches say of themselves. ``replay`` is the command that replays a kept trace, with
+    ``{trace}`` in place of its path.
+    """
+
+    seed: int = 0
+    profile: str = "quick"
+    ops: int = PROFILES["quick"]
+    jobs: int = 1
+    time_limit_s: float | None = None
+    relation: Relation = "state"
+    against: AgainstChoice = "both"
+    store: Path | None = None
+    expected: frozenset[int] = frozenset()
+    trust_patches: bool = False
+    command: str = "equivcheck run"
+    replay: str = "equivcheck replay {trace}"
+    mutate: Mutate | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """What a pair's searches came to, before anything is said of it.
+
+    ``cut_short`` says why they ended before the budget was spent ("" if they did not).
+    """
+
+    findings: Findings = field(default_factory=Findings)
+    searches: dict[str, SearchEvidence] = field(default_factory=dict)
+    budget: int = 0
+    cut_short: str = ""
+
+
+def search_pair(
+    pool: Pool,
+    config: Config,
+    name: PairName,
+    kept: tuple[Trace, ...],
+    known: frozenset[str],
+    deadline: float | None,
+    stop: Stop,
+    on_event: OnEvent,
+) -> Found:
+    """Search one pair; ``kept`` traces are replayed first, ``known`` defects not told again."""
+    share = max(CONTROL_LEAST, config.ops // CONTROL_SHARE)
+    found = Found(budget=share if name.against == "self" else config.ops)
+    findings = found.findings
+    seeds = list(kept[:MAX_SEEDS])
+    seen: tuple[Points, Points] = ({}, {})
+    for number, jobs in enumerate(_rounds(config, name, found.budget, kept)):
+        # Only a job that always runs to its end may write Hypothesis's cache.
+        cache = config.store / CACHE if config.store is not None and number == 1 else None
+        ready = [replace(job, known=known, seen=seen, deadline=deadline) for job in jobs]
+        if number > 0:
+            ready = [replace(job, traces=tuple(seeds), database=cache) for job in ready]
+        with closing(pool.map(ready)) as parts:
+            for job, part in zip(ready, parts, strict=False):
+                _take(found, job.kind, part)
+                on_event(
+                    Progress(
+                        name, findings.ops, found.budget, findings.traces, len(findings.states)
+                    )
+                )
+                if findings.over:
+                    return found
+                if findings.truncated:
+                    found.cut_short = "interrupted" if stop else "the time limit was reached"
+                    return found
+        seeds += findings.novel[: MAX_SEEDS - len(seeds)]
+        findings.novel.clear()
+        seen = dict(findings.before.covered), dict(findings.after.covered)
+    return found
+
+
+def deadline_of(config: Config, started: float, left: int) -> float | None:
+    """When the next of ``left`` pairs must end: they share the remaining time evenly."""
+    if config.time_limit_s is None:
+        return None
+    now = time.monotonic()
+    return now + max(0.0, started + config.time_limit_s - now) / left
+
+
+def _rounds(
+    config: Config, name: PairName, budget: int, kept: tuple[Trace, ...]
+) -> Iterator[list[Job]]:
+    control = name.against == "self"
+    yield [] if control else [Job("replay", name.before, name.after, traces=kept)]
+    spent = number = 0
+    while spent < budget:
+        jobs: list[Job] = []
+        while spent < budget and len(jobs) < ROUND:
+            kind: Kind = "control" if control else "sampler" if jobs else "machine"
+            seed = derive_seed(config.seed, name.before, name.after, kind, number)
+            ops = min(CHUNK, budget - spent)
+            jobs.append(Job(kind, name.before, name.after, seed, ops))
+            spent += ops
+            number += 1
+        yield jobs
+
+
+def _take(found: Found, kind: str, part: Findings) -> None:
+    found.findings.add(part)
+    one = found.searches.get(kind, SearchEvidence(name=kind, ops=0, traces=0))
+    found.searches[kind] = SearchEvidence(
+        name=kind, ops=one.ops + part.ops, traces=one.traces + part.traces
+    )

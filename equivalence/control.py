@@ -1,0 +1,52 @@
+"""The A/A control: one step against itself, and every trace a second time on the same system.
+
+A difference here is a fault of ours, whatever a pair's search says: two instances that differ share
+or leak something, and a trace that gives two results on one system is flaky. What this does not
+show: that both instances are right, or that another process would agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from equivalence.driver import FaultError
+from equivalence.search import Session
+from equivalence.subject import System
+from models.schema.outcome import Outcome
+from models.schema.trace import Args, Op
+
+Log = list[tuple[Outcome, Hashable]]
+
+
+class ControlSession(Session):
+    """A session on two systems of one step; runs each trace again when it has ended."""
+
+    def begin(self, world: Args, thorough: bool | None = None) -> bool:
+        """Boot both sides for a new trace."""
+        self._log: Log = []
+        return super().begin(world, thorough)
+
+    def step(self, op: Op) -> bool:
+        """Run one operation on both sides and note what the first one did."""
+        going = super().step(op)
+        if not self.findings.over:
+            self._log.append(self._entry(self.lockstep.before, self.lockstep.outcome))
+        return going
+
+    def end(self) -> None:
+        """End the trace, then run it again on the first system alone."""
+        super().end()
+        if self.findings.over:
+            return
+        trace = self.trace()
+        system = self.lockstep.before
+        system.boot(trace.world)
+        for index, (op, entry) in enumerate(zip(trace.ops, self._log, strict=True)):
+            if self._entry(system, system.apply(op)) != entry:
+                msg = f"the same trace gave two results on one system, at op {index} ({op})"
+                self._fault(FaultError(msg, "two results"))
+                return
+
+    def _entry(self, system: System, outcome: Outcome) -> tuple[Outcome, Hashable]:
+        relation = self.lockstep.oracle.relation
+        return outcome, None if outcome.fatal else system.digest(relation)

@@ -1,0 +1,189 @@
+"""Searches cut into jobs, and the processes that run them.
+
+A job is small, has a seed of its own and knows nothing of other jobs of its round, and results are
+taken in the order of the jobs. So a result does not depend on the number of processes or on which
+of them was faster.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from multiprocessing import get_context
+from multiprocessing.sharedctypes import RawArray
+from pathlib import Path
+from random import Random
+from types import TracebackType
+from typing import Any, Literal
+
+from equivalence.control import ControlSession
+from equivalence.driver import Lockstep
+from equivalence.machine import search
+from equivalence.oracle import Oracle, oracle_for
+from equivalence.sampler import sample
+from equivalence.search import Findings, Points, Session, replay
+from equivalence.subject import Relation, Subject, System, Tier
+from models.schema.trace import Trace
+
+Kind = Literal["replay", "machine", "sampler", "control"]
+
+
+class Stop:
+    """Says in all processes that the run must end; safe to set in a signal handler."""
+
+    def __init__(self) -> None:
+        self._flag: Any = RawArray("b", 1)
+
+    def set(self) -> None:
+        """End the run."""
+        self._flag[0] = 1
+
+    def __bool__(self) -> bool:
+        return bool(self._flag[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One search of one pair.
+
+    ``traces`` are what a replay runs and what the sampler varies. ``deadline`` is a time of the
+    monotonic clock, which all processes share.
+    """
+
+    kind: Kind
+    before: int
+    after: int
+    seed: int = 0
+    ops: int = 0
+    traces: tuple[Trace, ...] = ()
+    known: frozenset[str] = frozenset()
+    seen: tuple[Points, Points] = ({}, {})
+    deadline: float | None = None
+    database: Path | None = None
+
+
+def derive_seed(*parts: object) -> int:
+    """A seed of 63 bits from whatever names a job."""
+    text = "\0".join(map(str, parts))
+    return int.from_bytes(sha256(text.encode()).digest()[:8]) >> 1
+
+
+class Worker:
+    """Runs jobs in one process; makes each system once and boots it for every trace."""
+
+    def __init__(self, subject: Subject, tier: Tier, relation: Relation, stop: Stop) -> None:
+        self.subject = subject
+        self.tier = tier
+        self.relation = relation
+        self.stop = stop
+        self._systems: dict[tuple[int, int], System] = {}
+
+    def system(self, step: int, slot: int) -> System:
+        """The system of a step; slots keep two systems of one step apart."""
+        key = step, slot
+        if key not in self._systems:
+            effects = self.relation == "effects"
+            self._systems[key] = self.tier.system(step, effects=effects)
+        return self._systems[key]
+
+    def oracle(self, before: int, after: int) -> Oracle:
+        """What is compared between two steps."""
+        one, other = self.system(before, 0), self.system(after, 1)
+        return oracle_for(
+            one, other, self.relation, self.subject.user_sections, self.subject.excluded
+        )
+
+    def lockstep(self, before: int, after: int) -> Lockstep:
+        """The systems of two steps, side by side."""
+        oracle = self.oracle(before, after)
+        return Lockstep(self.system(before, 0), self.system(after, 1), oracle)
+
+    def run(self, job: Job) -> Findings:
+        """Run one job to its end."""
+        make = ControlSession if job.kind == "control" else Session
+        lockstep = self.lockstep(job.before, job.after)
+        session = make(self.subject, lockstep, job.known, lambda: self._late(job), job.seen)
+        generator = self.subject.generator()
+        if job.kind == "replay":
+            replay(session, job.traces)
+        elif job.kind == "machine":
+            search(session, generator, job.seed, job.ops, job.database)
+        else:
+            sample(session, generator, Random(job.seed), job.ops, job.traces)
+        return session.close()
+
+    def _late(self, job: Job) -> bool:
+        return bool(self.stop) or (job.deadline is not None and time.monotonic() > job.deadline)
+
+
+_worker: Worker | None = None
+
+
+def _adopt(worker: Worker) -> None:
+    """Start of a process: Ctrl-C reaches the parent, which tells us by the stop flag."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _worker = worker
+
+
+def _run(job: Job) -> Findings:
+    assert _worker is not None
+    return _worker.run(job)
+
+
+class Pool(AbstractContextManager["Pool"]):
+    """Runs jobs in ``jobs`` processes, or here if that is 1."""
+
+    def __init__(self, worker: Worker, jobs: int) -> None:
+        self._worker = worker
+        self._executor: ProcessPoolExecutor | None = None
+        if jobs > 1:
+            # Forked, so that subject and tier need not be sent: they hold functions.
+            context = get_context("fork")
+            self._executor = ProcessPoolExecutor(jobs, context, _adopt, (worker,))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._executor is not None:
+            self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def map(self, jobs: Iterable[Job]) -> Generator[Findings, None, None]:
+        """The findings of jobs, in their order; those not asked for are not run to their end."""
+        if self._executor is None:
+            yield from map(self._worker.run, jobs)
+            return
+        futures: list[Future[Findings]] = [self._executor.submit(_run, job) for job in jobs]
+        try:
+            for future in futures:
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+@contextmanager
+def interruptible(stop: Stop) -> Iterator[None]:
+    """Ctrl-C ends the run after the trace that is running; a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
