@@ -32,8 +32,9 @@ ENOSPC: Final = _errno.ENOSPC
 ERANGE: Final = _errno.ERANGE
 EIDRM: Final = _errno.EIDRM
 EOPNOTSUPP: Final = _errno.EOPNOTSUPP
-#: Not in every version of Python.
+EMLINK: Final = _errno.EMLINK
 EOVERFLOW: Final = _errno.EOVERFLOW
+#: Not in every version of Python.
 EHWPOISON: Final = 133
 #: Internal to the kernel: look the folio up again.
 ENOTSUPP: Final = 524

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from models.kernel.structs import MM, File
 
 if TYPE_CHECKING:
+    from models.kernel.gup import PinnedBuffer
     from models.kernel.mempolicy import MemPolicy
 
 
@@ -41,6 +42,7 @@ class Task:
         "mempolicy",
         "mm",
         "name",
+        "pins",
         "task_works",
     )
 
@@ -63,3 +65,5 @@ class Task:
         self.cgroup: Any = None
         #: Files whose last reference this task dropped: released when it returns to user mode.
         self.task_works: list[File] = []
+        #: Buffers that are pinned for as long as a process has their ring open.
+        self.pins: list[PinnedBuffer] = []
