@@ -32,7 +32,7 @@ from models.kernel.structs import NUMA_NO_NODE, PAGE_SHIFT, PAGE_SIZE, VmArea
 if TYPE_CHECKING:
     from models.hugetlb.inline import hstate_vma
     from models.kernel.machine import machine
-    from models.kernel.mm import split_vma
+    from models.kernel.mm import find_vma, split_vma
     from models.kernel.nodes import node_states
     from models.kernel.structs import MM
     from models.kernel.task import Task
@@ -396,10 +396,7 @@ def kernel_mbind(start: int, length: int, mode: int, nodes: int, flags: int) -> 
 
 @ported("mm/mempolicy.c", "queue_pages_range")
 def queue_pages_range(mm: MM, start: int, end: int, discontig_ok: bool) -> int:
-    """0 if the vmas of the range (bytes) leave no hole, or holes are allowed, else -EFAULT.
-
-    The walk that collects pages to move is queue_pages_to_move() in models/kernel/migrate.
-    """
+    """0 if the vmas of the range (bytes) leave no hole, or holes are allowed, else -EFAULT."""
     first: VmArea | None = None
     for vma in mm.vmas:
         if vma.vm_end <= start or vma.vm_start >= end:
@@ -408,7 +405,7 @@ def queue_pages_range(mm: MM, start: int, end: int, discontig_ok: bool) -> int:
             first = vma
             if not discontig_ok and start < vma.vm_start:
                 return -EFAULT
-        following = vma_after(mm, vma.vm_end)
+        following = find_vma(mm, vma.vm_end)
         if (
             not discontig_ok
             and vma.vm_end < end
@@ -418,14 +415,6 @@ def queue_pages_range(mm: MM, start: int, end: int, discontig_ok: bool) -> int:
     if first is None:
         return -EFAULT
     return 0
-
-
-def vma_after(mm: MM, addr: int) -> VmArea | None:
-    """The first vma that ends after ``addr`` (bytes), or None (find_vma)."""
-    for vma in mm.vmas:
-        if vma.vm_end > addr:
-            return vma
-    return None
 
 
 @ported("mm/mempolicy.c", "do_mbind")
