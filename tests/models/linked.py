@@ -42,7 +42,9 @@ class Kernel:
             if isinstance(value, FunctionType) and getattr(value, "__static_data__", False):
                 self.names[name]()
         self.boot_memory([NODE_MB] * nodes)
-        self.hugetlb_init()
+        self.hugetlb_add_hstate(9)
+        self.hugetlb_add_hstate(18)
+        self.hugetlb_init_hstates()
         if cgroups:
             self.cgroup_init(accounting)
         self.task = Task("A")
