@@ -85,13 +85,12 @@ from models.hugetlb.region import (
 from models.hugetlb.reserve import hugetlb_fix_reserve_counts
 from models.hugetlb.region import region_count
 from models.hugetlb.inline import vma_hugecache_offset
-from models.hugetlb.vma_resv import get_vma_private_data, set_vma_private_data
-from models.hugetlb.region import (
+from models.hugetlb.vma_resv import (
+    get_vma_private_data,
+    set_vma_private_data,
     resv_map_set_hugetlb_cgroup_uncharge_info,
     resv_map_alloc,
     resv_map_release,
-)
-from models.hugetlb.vma_resv import (
     inode_resv_map,
     vma_resv_map,
     set_vma_resv_map,

@@ -1,8 +1,7 @@
-"""Reservation maps: file regions, their cache, and the counts of additions in progress.
+"""The file regions of a reservation map, their cache, and the counts of additions in progress.
 
 Offsets and results are in huge pages. ``long *regions_needed`` is a list of one number, since
-NULL selects another mode. Failure points: ``kmalloc_region`` (struct file_region), and
-``kmalloc_resv_map``.
+NULL selects another mode. Failure point: ``kmalloc_region`` (struct file_region).
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from models.kernel.lists import (
     list_splice_init,
 )
 from models.kernel.locks import spin_lock, spin_unlock
-from models.kernel.machine import LONG_MAX, bug_on, inject
+from models.kernel.machine import bug_on, inject
 from models.kernel.port import ported
 
 if TYPE_CHECKING:
@@ -383,46 +382,3 @@ def region_count(resv: ResvMap, f: int, t: int) -> int:
     spin_unlock(resv.lock)
 
     return chg
-
-
-@ported("mm/hugetlb.c", "resv_map_set_hugetlb_cgroup_uncharge_info")
-def resv_map_set_hugetlb_cgroup_uncharge_info(
-    resv_map: ResvMap, h_cg: HugetlbCgroup | None, h: HState | None
-) -> None:
-    """Note in a private mapping's map which cgroup it was charged to; None for shared ones."""
-    if h_cg is None or h is None:
-        resv_map.reservation_counter = None
-        resv_map.pages_per_hpage = 0
-        resv_map.css = None
-    else:
-        resv_map.reservation_counter = h_cg.rsvd_hugepage[hstate_index(h)]
-        resv_map.pages_per_hpage = pages_per_huge_page(h)
-        resv_map.css = h_cg.css
-
-
-@ported("mm/hugetlb.c", "resv_map_alloc")
-def resv_map_alloc() -> ResvMap | None:
-    """A new map with one reference and one entry in its cache, or None without memory."""
-    resv_map = None if inject("kmalloc_resv_map") else ResvMap()
-    rg = None if inject("kmalloc_region") else FileRegion()
-
-    if resv_map is None or rg is None:
-        return None
-
-    resv_map_set_hugetlb_cgroup_uncharge_info(resv_map, None, None)
-
-    list_add(rg.link, resv_map.region_cache)
-    resv_map.region_cache_count = 1
-
-    return resv_map
-
-
-@ported("mm/hugetlb.c", "resv_map_release")
-def resv_map_release(resv_map: ResvMap) -> None:
-    """Free a map whose last reference is gone, with its regions and its cache."""
-    region_del(resv_map, 0, LONG_MAX)
-
-    for rg in list_entries(resv_map.region_cache):
-        list_del(rg.link)
-
-    bug_on(resv_map.adds_in_progress, "resv_map->adds_in_progress")

@@ -16,9 +16,6 @@ from models.hugetlb.region import (
     region_add,
     region_chg,
     region_del,
-    resv_map_alloc,
-    resv_map_release,
-    resv_map_set_hugetlb_cgroup_uncharge_info,
 )
 from models.hugetlb.structs import (
     HPAGE_RESV_OWNER,
@@ -33,6 +30,9 @@ from models.hugetlb.vma_resv import (
     hugetlb_vma_lock_free,
     inode_resv_map,
     is_vma_resv_set,
+    resv_map_alloc,
+    resv_map_release,
+    resv_map_set_hugetlb_cgroup_uncharge_info,
     set_vma_resv_flags,
     set_vma_resv_map,
 )

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         resv_map_dup_hugetlb_cgroup_uncharge_info,
     )
     from models.hugetlb.inline import hstate_vma, subpool_vma, vma_hugecache_offset
-    from models.hugetlb.region import region_count, resv_map_release
+    from models.hugetlb.region import region_count
     from models.hugetlb.subpool import hugepage_subpool_put_pages
     from models.hugetlb.vma_resv import (
         hugetlb_vma_lock_alloc,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         hugetlb_vma_lock_write,
         hugetlb_vma_unlock_write,
         is_vma_resv_set,
+        resv_map_release,
         vma_resv_map,
     )
     from models.kernel.kref import kref_get, kref_put

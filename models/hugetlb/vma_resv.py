@@ -4,25 +4,32 @@
 HPAGE_RESV_* bits, which the C keeps in the low bits of that pointer, are ``vm_private_flags``: both
 are written where the C writes the pointer. Addresses are in bytes, offsets and results in huge
 pages. PMD sharing never applies (no mapping covers an aligned gigabyte), so its calls are left out.
-Failure point: ``kmalloc_vma_lock``.
+Failure points: ``kmalloc_resv_map``, ``kmalloc_region`` (the map's first entry),
+``kmalloc_vma_lock``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
 
-from models.hugetlb.inline import is_vm_hugetlb_page, vma_hugecache_offset
+from models.hugetlb.inline import hstate_index, is_vm_hugetlb_page, vma_hugecache_offset
 from models.hugetlb.region import (
     region_abort,
     region_add,
     region_chg,
     region_del,
-    resv_map_release,
 )
-from models.hugetlb.structs import HPAGE_RESV_OWNER, VmaLock
+from models.hugetlb.structs import (
+    HPAGE_RESV_OWNER,
+    FileRegion,
+    ResvMap,
+    VmaLock,
+    pages_per_huge_page,
+)
 from models.kernel.kref import kref_put
+from models.kernel.lists import list_add, list_del, list_entries
 from models.kernel.locks import down_read, down_write, down_write_trylock, up_read, up_write
-from models.kernel.machine import bug_on, effect, inject
+from models.kernel.machine import LONG_MAX, bug_on, effect, inject
 from models.kernel.page import (
     folio_clear_hugetlb_restore_reserve,
     folio_set_hugetlb_restore_reserve,
@@ -33,7 +40,7 @@ from models.kernel.structs import VM_MAYSHARE
 
 if TYPE_CHECKING:
     from models.hugetlb.cgroup import resv_map_put_hugetlb_cgroup_uncharge_info
-    from models.hugetlb.structs import HState, ResvMap
+    from models.hugetlb.structs import HState, HugetlbCgroup
     from models.kernel.machine import machine
     from models.kernel.structs import File, Folio, Inode, VmArea
 
@@ -46,6 +53,49 @@ VMA_DEL_RESV: Final = 4
 
 
 # ---- the reservation map of a vma ----
+
+
+@ported("mm/hugetlb.c", "resv_map_set_hugetlb_cgroup_uncharge_info")
+def resv_map_set_hugetlb_cgroup_uncharge_info(
+    resv_map: ResvMap, h_cg: HugetlbCgroup | None, h: HState | None
+) -> None:
+    """Note in a private mapping's map which cgroup it was charged to; None for shared ones."""
+    if h_cg is None or h is None:
+        resv_map.reservation_counter = None
+        resv_map.pages_per_hpage = 0
+        resv_map.css = None
+    else:
+        resv_map.reservation_counter = h_cg.rsvd_hugepage[hstate_index(h)]
+        resv_map.pages_per_hpage = pages_per_huge_page(h)
+        resv_map.css = h_cg.css
+
+
+@ported("mm/hugetlb.c", "resv_map_alloc")
+def resv_map_alloc() -> ResvMap | None:
+    """A new map with one reference and one entry in its cache, or None without memory."""
+    resv_map = None if inject("kmalloc_resv_map") else ResvMap()
+    rg = None if inject("kmalloc_region") else FileRegion()
+
+    if resv_map is None or rg is None:
+        return None
+
+    resv_map_set_hugetlb_cgroup_uncharge_info(resv_map, None, None)
+
+    list_add(rg.link, resv_map.region_cache)
+    resv_map.region_cache_count = 1
+
+    return resv_map
+
+
+@ported("mm/hugetlb.c", "resv_map_release")
+def resv_map_release(resv_map: ResvMap) -> None:
+    """Free a map whose last reference is gone, with its regions and its cache."""
+    region_del(resv_map, 0, LONG_MAX)
+
+    for rg in list_entries(resv_map.region_cache):
+        list_del(rg.link)
+
+    bug_on(resv_map.adds_in_progress, "resv_map->adds_in_progress")
 
 
 @ported("mm/hugetlb.c", "get_vma_private_data")
