@@ -38,7 +38,7 @@ _FRAME = (1 << 55) - 1
 _UNREADABLE = (1 << 64) - 1
 _BASE_PAGES = PAGE_SIZE_KB // 4
 
-_PROCESS_ID = re.compile(r"\b(PID:?) *\d+")
+_PROCESS_ID = re.compile(r"\b(PID:? |init:) *\d+")
 
 
 class LiveKernel:
@@ -69,6 +69,7 @@ class LiveKernel:
         self._i = 0
         self._last: Json = {}
         self._dirty = False
+        self._poisoned = False
         self._said: list[str] = []
         self.boots = 0
         """How often a kernel was booted so far."""
@@ -158,6 +159,7 @@ class LiveKernel:
             f"begin {made['nr_hugepages']} {made['nr_overcommit_hugepages']}",
         )
         self._names = Names()
+        self._poisoned = False
         self._i = 0
         self._dirty = True
         self._last = self._state(answer, self._names)
@@ -177,9 +179,10 @@ class LiveKernel:
         result = _result(answer["result"], touched=op in ("touch_read", "touch_write"))
         if result["ret"] == 0:
             request.on_success()
+            self._poisoned |= args.get("advice") in ("hwpoison", "soft_offline")
         self._last = self._state(answer, names)
         line: Json = {"i": self._i, "op": op, "args": dict(args), "result": result, **self._last}
-        log = [_PROCESS_ID.sub(r"\1 ?", _text(entry)) for entry in answer["klog"]]
+        log = [_PROCESS_ID.sub(r"\1?", _text(entry)) for entry in answer["klog"]]
         return {**line, "klog": log} if log else line
 
     def end_trace(self) -> Json:
@@ -203,7 +206,8 @@ class LiveKernel:
             and idle["resv"] == idle["surplus"] == 0
             and not any(empty.values())
         )
-        self._dirty = not clean
+        # Memory taken out of use stays out, whatever the counters say.
+        self._dirty = self._poisoned or not clean
         return {
             "end": True,
             "clean": clean,
@@ -307,7 +311,9 @@ def _result(values: list[Any], *, touched: bool) -> Json:
             return {**result, "signal": _SIGNALS[signal], "si_code": si_code}
         return {**result, "value": value}
     failed = ret < 0
-    return {"ret": -1 if failed else 0, "errno": _errno_name(number) if failed else None}
+    result = {"ret": -1 if failed else 0, "errno": _errno_name(number) if failed else None}
+    # Poisoned memory is announced to a process that did not touch it.
+    return {**result, "signal": _SIGNALS[signal], "si_code": si_code} if signal else result
 
 
 def _errno_name(number: int) -> str:

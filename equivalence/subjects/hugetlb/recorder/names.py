@@ -72,9 +72,10 @@ class Process:
     maps: Slots = field(default_factory=lambda: Slots("mapping"))
     lost: dict[str, list[bool]] = field(default_factory=dict)
     fds: Slots = field(default_factory=lambda: Slots("fd"))
+    pins: Slots = field(default_factory=lambda: Slots("pin"))
 
     def copy(self) -> Process:
-        """Return what a child made by fork(2) has."""
+        """Return what a child made by fork(2) has; pins stay with the parent."""
         lost = {name: list(pages) for name, pages in self.lost.items()}
         return Process(self.maps.copy(), lost, self.fds.copy())
 

@@ -194,7 +194,8 @@ def compile_static(sources: list[Path], program: Path) -> None:
         raise MissingPartError(msg)
     lines = report.strip().splitlines() or ["no message"]
     first = next((line for line in lines if "error" in line), lines[0])
-    msg = f"record: gcc could not compile {sources[0].name}: {first}; see {' '.join(command)}"
+    flags = " ".join(_COMPILE)
+    msg = f"record: {flags} failed: {first}; mend the C, or use gcc 12, which is known to work"
     raise MissingPartError(msg)
 
 

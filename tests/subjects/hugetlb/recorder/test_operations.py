@@ -19,6 +19,7 @@ def names() -> Names:
     names.add_process("B", Process())
     names.process("A").add_map("m1", 3)
     names.process("A").fds.take("f1")
+    names.process("A").pins.take("p1")
     names.mounts.take("h0")
     names.cgroups.take("g1")
     names.segments.take("s1")
@@ -30,7 +31,7 @@ REQUESTS: list[tuple[str, Args, str]] = [
     ("spawn", {"id": "C"}, "spawn 2"),
     ("fork", {"proc": "B", "child": "C"}, "fork 1 2"),
     ("exit", {"proc": "B"}, "exit 1"),
-    ("kill", {"proc": "A"}, "kill 0"),
+    ("kill", {"proc": "B"}, "kill 1"),
     ("sched_setaffinity", {"proc": "A", "cpu": 1}, "sched_setaffinity 0 1"),
     ("mmap", {"proc": "A", "map": "m2", "type": "private", "len": 4}, "mmap 0 1 4 3 262178 -1 0"),
     (
@@ -86,6 +87,20 @@ REQUESTS: list[tuple[str, Args, str]] = [
     ("cgroup_set", {"cgroup": "g1", "file": "max", "value": 3}, "cgroup_set 0 0 3"),
     ("cgroup_attach", {"cgroup": "g1", "target": "B"}, "cgroup_attach 0 1"),
     ("cgroup_attach", {"cgroup": "/", "target": "B"}, "cgroup_attach -1 1"),
+    ("cgroup_mems", {"cgroup": "g1", "nodes": "0,1"}, "cgroup_mems 0 3"),
+    ("cgroup_mems", {"cgroup": "g1", "nodes": ""}, "cgroup_mems 0 0"),
+    ("uffd_register", {"proc": "A", "map": "m1"}, "uffd_register 0 0 0 3 0"),
+    (
+        "uffd_register",
+        {"proc": "A", "map": "m1", "start": 1, "len": 1, "mode": "minor"},
+        "uffd_register 0 0 1 1 1",
+    ),
+    ("uffd_unregister", {"proc": "A", "map": "m1", "start": 2}, "uffd_unregister 0 0 2 1"),
+    ("uffd_copy", {"proc": "A", "map": "m1", "page": 1}, "uffd_copy 0 0 1 0"),
+    ("uffd_copy", {"proc": "A", "map": "m1", "page": 1, "cold": 1}, "uffd_copy 0 0 1 1"),
+    ("uffd_continue", {"proc": "A", "map": "m1", "page": 2}, "uffd_continue 0 0 2"),
+    ("pin", {"proc": "A", "pin": "p2", "map": "m1", "len": 2}, "pin 0 0 0 2 1"),
+    ("unpin", {"proc": "A", "pin": "p1"}, "unpin 0 0"),
 ]
 
 
@@ -110,6 +125,8 @@ def test_an_operation_names_its_missing_and_its_unknown_argument(
 
 REFUSED: list[tuple[str, Args, str]] = [
     ("mlock", {}, "operation 'mlock' is unknown; there are: cgroup_attach"),
+    ("kill", {"proc": "A"}, "process 'A' has pins (p1) that a kill lets go of late"),
+    ("cgroup_mems", {"cgroup": "g1", "nodes": "7"}, "nodes from 0 to 1"),
     ("exit", {"proc": "Z"}, "process 'Z' does not exist; there are: A, B"),
     ("spawn", {"id": "A"}, "process 'A' exists already"),
     ("spawn", {"id": "../A"}, "id is '../A', expected a name"),

@@ -63,6 +63,13 @@ int worker_wake(int slot, char what);
 int worker_ask(int slot, pid_t pid, char what);
 void worker_left(int slot);
 
+char *page_address(long map, long page);
+
+/* extra.c */
+int extra_call(const struct request *request, long *ret);
+void extra_forget(void);
+void extra_leave(void);
+
 /* observe.c */
 void observe_open(void);
 void observe_log_from_now(void);

@@ -191,6 +191,17 @@ static int do_shm_rmid(long slot)
 	return 0;
 }
 
+/* A mask as the kernel reads it, such as "0,1"; an empty one is a line end. */
+static void node_list(long mask, char *list)
+{
+	char *end = list;
+
+	for (int node = 0; node < nodes; node++)
+		if (mask >> node & 1)
+			end += sprintf(end, "%s%d", end == list ? "" : ",", node);
+	sprintf(end, "\n");
+}
+
 static int do_cgroup(const char *op, const long *arg)
 {
 	char path[96], value[32];
@@ -207,6 +218,14 @@ static int do_cgroup(const char *op, const long *arg)
 			return -1;
 		cgroups[arg[0]] = 0;
 		return 0;
+	}
+	if (!strcmp(op, "cgroup_mems")) {
+		/* Only now: the controller changes what moving a process does. */
+		if (write_file("/cgroup/cgroup.subtree_control", "+cpuset") < 0)
+			return -1;
+		snprintf(path, sizeof(path), "/cgroup/g%ld/cpuset.mems", arg[0]);
+		node_list(arg[1], value);
+		return write_file(path, value);
 	}
 	if (!strcmp(op, "cgroup_set")) {
 		snprintf(path, sizeof(path), "/cgroup/g%ld/hugetlb.2MB.%s", arg[0],
@@ -396,6 +415,7 @@ static void serve_end(struct text *text)
 	for (long slot = 0; slot < SLOTS; slot++)
 		if (cgroups[slot] && do_cgroup("cgroup_rmdir", &slot) < 0)
 			busy++;
+	write_file("/cgroup/cgroup.subtree_control", "-cpuset");
 	put(text, "\"busy\":%d,\"idle\":", busy);
 	pool_counts(text, 0);
 	write_pages(POOL "nr_overcommit_hugepages", 0);

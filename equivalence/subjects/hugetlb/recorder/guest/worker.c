@@ -47,14 +47,18 @@ static volatile int fault_signal, fault_code;
 static void on_fault(int number, siginfo_t *info, void *context)
 {
 	(void)context;
-	if (!touching)
-		_exit(99);
 	fault_signal = number;
 	fault_code = info->si_code;
+	/* News of poisoned memory comes by itself; the operation's answer carries it. */
+	if (!touching && number == SIGBUS &&
+	    (info->si_code == BUS_MCEERR_AO || info->si_code == BUS_MCEERR_AR))
+		return;
+	if (!touching)
+		_exit(99);
 	siglongjmp(touch_failed, 1);
 }
 
-static char *address(long map, long page)
+char *page_address(long map, long page)
 {
 	return (char *)(SLOT_BASE + (unsigned long)map * SLOT_SPAN +
 			(unsigned long)page * HUGE_PAGE);
@@ -67,7 +71,7 @@ static size_t bytes(long pages)
 
 static void touch(struct result *result, long map, long page, long write, long i)
 {
-	volatile uint64_t *word = (volatile uint64_t *)address(map, page);
+	volatile uint64_t *word = (volatile uint64_t *)page_address(map, page);
 
 	if (sigsetjmp(touch_failed, 1)) {
 		touching = 0;
@@ -90,7 +94,7 @@ static void touch(struct result *result, long map, long page, long write, long i
 static long do_mmap(const long *arg)
 {
 	long map = arg[0], length = arg[1], prot = arg[2], flags = arg[3], fd = arg[4];
-	void *got = mmap(address(map, 0), bytes(length), (int)prot,
+	void *got = mmap(page_address(map, 0), bytes(length), (int)prot,
 			 (int)flags | MAP_FIXED_NOREPLACE, fd < 0 ? -1 : file[fd],
 			 fd < 0 ? 0 : (off_t)bytes(arg[5]));
 
@@ -106,10 +110,10 @@ static long do_mremap(const long *arg)
 	void *got;
 
 	if (to < 0)
-		got = mremap(address(map, start), bytes(length), bytes(new_length), 0);
+		got = mremap(page_address(map, start), bytes(length), bytes(new_length), 0);
 	else
-		got = mremap(address(map, start), bytes(length), bytes(new_length),
-			     MREMAP_MAYMOVE | MREMAP_FIXED, address(to, 0));
+		got = mremap(page_address(map, start), bytes(length), bytes(new_length),
+			     MREMAP_MAYMOVE | MREMAP_FIXED, page_address(to, 0));
 	if (got == MAP_FAILED)
 		return -1;
 	if (to >= 0)
@@ -121,7 +125,7 @@ static long do_mremap(const long *arg)
 
 static long do_shmat(const long *arg)
 {
-	if (shmat((int)arg[1], address(arg[0], 0), 0) == (void *)-1)
+	if (shmat((int)arg[1], page_address(arg[0], 0), 0) == (void *)-1)
 		return -1;
 	map_length[arg[0]] = arg[2];
 	return 0;
@@ -166,7 +170,7 @@ static long do_policy(const struct request *request)
 
 	if (!strcmp(request->op, "mbind")) {
 		mask = (unsigned long)arg[4];
-		return syscall(SYS_mbind, address(arg[0], arg[1]), bytes(arg[2]), arg[3],
+		return syscall(SYS_mbind, page_address(arg[0], arg[1]), bytes(arg[2]), arg[3],
 			       mask ? &mask : NULL, mask ? 64UL : 0UL, 0U);
 	}
 	if (!strcmp(request->op, "set_mempolicy")) {
@@ -196,8 +200,10 @@ static long do_fork(const long *arg)
 {
 	long child = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
 
-	if (child == 0)
+	if (child == 0) {
+		extra_forget();
 		serve((int)arg[0]);
+	}
 	if (child < 0)
 		return -1;
 	channels[my_slot].child = (pid_t)child;
@@ -208,17 +214,18 @@ static long call(struct request *request, struct result *result)
 {
 	const char *op = request->op;
 	const long *arg = request->arg;
+	long ret;
 
 	if (!strcmp(op, "mmap"))
 		return do_mmap(arg);
 	if (!strcmp(op, "munmap"))
-		return munmap(address(arg[0], arg[1]), bytes(arg[2]));
+		return munmap(page_address(arg[0], arg[1]), bytes(arg[2]));
 	if (!strcmp(op, "mremap"))
 		return do_mremap(arg);
 	if (!strcmp(op, "mprotect"))
-		return mprotect(address(arg[0], arg[1]), bytes(arg[2]), (int)arg[3]);
+		return mprotect(page_address(arg[0], arg[1]), bytes(arg[2]), (int)arg[3]);
 	if (!strcmp(op, "madvise"))
-		return madvise(address(arg[0], arg[1]), bytes(arg[2]), (int)arg[3]);
+		return madvise(page_address(arg[0], arg[1]), bytes(arg[2]), (int)arg[3]);
 	if (!strcmp(op, "touch")) {
 		touch(result, arg[0], arg[1], arg[2], request->i);
 		return result->ret;
@@ -243,6 +250,8 @@ static long call(struct request *request, struct result *result)
 		return do_shmat(arg);
 	if (!strcmp(op, "fork"))
 		return do_fork(arg);
+	if (extra_call(request, &ret) == 0)
+		return ret;
 	errno = ENOSYS;
 	return -1;
 }
@@ -261,7 +270,7 @@ static void tell_maps(struct text *text)
 		before = ",";
 		for (long page = 0; page < map_length[map]; page++) {
 			uint64_t entry = ~0UL;
-			off_t at = (off_t)((unsigned long)address(map, page) / 4096 * 8);
+			off_t at = (off_t)((unsigned long)page_address(map, page) / 4096 * 8);
 
 			if (pread(pagemap, &entry, sizeof(entry), at) != sizeof(entry))
 				entry = ~0UL;
@@ -323,10 +332,17 @@ static void serve(int slot)
 			struct result result = { 0 };
 
 			errno = 0;
+			if (!strcmp(channel->request.op, "exit")) {
+				extra_leave();
+				_exit(0);
+			}
+			fault_signal = 0;
 			result.ret = call(&channel->request, &result);
 			result.err = errno;
-			if (!strcmp(channel->request.op, "exit"))
-				_exit(0);
+			if (fault_signal) {
+				result.sig = fault_signal;
+				result.si_code = fault_code;
+			}
 			channel->result = result;
 		}
 		if (write(answer_pipe[slot][1], "", 1) != 1)

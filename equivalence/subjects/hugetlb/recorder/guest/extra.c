@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Operations beyond hugetlb-trace/1: userfaultfd and long-term pins.
+ *
+ * A fault in a registered range raises SIGBUS instead of waiting for a handler,
+ * so that a touch returns. A pin is a buffer registered with an io_uring, one
+ * ring a pin; it is unregistered before the ring is closed, because closing
+ * alone gives the pages back at some later time.
+ */
+#define _GNU_SOURCE
+#include "guest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/io_uring.h>
+#include <linux/userfaultfd.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static int faults = -1;
+static int rings[SLOTS] = { [0 ... SLOTS - 1] = -1 };
+
+static int open_faults(void)
+{
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_SIGBUS |
+					      UFFD_FEATURE_MISSING_HUGETLBFS |
+					      UFFD_FEATURE_MINOR_HUGETLBFS };
+
+	if (faults >= 0)
+		return 0;
+	faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+	if (faults < 0)
+		return -1;
+	if (ioctl(faults, UFFDIO_API, &api) == 0)
+		return 0;
+	close(faults);
+	faults = -1;
+	return -1;
+}
+
+static int do_register(char *start, size_t length, long minor)
+{
+	struct uffdio_register range = {
+		.range = { (unsigned long)start, length },
+		.mode = minor ? UFFDIO_REGISTER_MODE_MINOR : UFFDIO_REGISTER_MODE_MISSING,
+	};
+
+	return ioctl(faults, UFFDIO_REGISTER, &range);
+}
+
+static int do_unregister(char *start, size_t length)
+{
+	struct uffdio_range range = { (unsigned long)start, length };
+
+	return ioctl(faults, UFFDIO_UNREGISTER, &range);
+}
+
+/* A cold source has no pages yet, so the kernel's first, atomic copy fails. */
+static int do_copy(char *target, long cold, long i)
+{
+	struct uffdio_copy copy = { .dst = (unsigned long)target, .len = HUGE_PAGE };
+	char *source = mmap(NULL, HUGE_PAGE, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int ret, saved;
+
+	if (source == MAP_FAILED)
+		return -1;
+	if (!cold) {
+		memset(source, 0, HUGE_PAGE);
+		*(uint64_t *)(void *)source = (uint64_t)i;
+	}
+	copy.src = (unsigned long)source;
+	ret = ioctl(faults, UFFDIO_COPY, &copy);
+	saved = errno;
+	munmap(source, HUGE_PAGE);
+	errno = saved;
+	return ret;
+}
+
+static int do_continue(char *target)
+{
+	struct uffdio_continue page = { .range = { (unsigned long)target, HUGE_PAGE } };
+
+	return ioctl(faults, UFFDIO_CONTINUE, &page);
+}
+
+static int do_pin(long pin, char *start, size_t length)
+{
+	struct io_uring_params params = { 0 };
+	struct iovec buffer = { start, length };
+	int ring = (int)syscall(SYS_io_uring_setup, 1, &params), saved;
+
+	if (ring < 0)
+		return -1;
+	if (syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &buffer, 1) < 0) {
+		saved = errno;
+		close(ring);
+		errno = saved;
+		return -1;
+	}
+	rings[pin] = ring;
+	return 0;
+}
+
+static int do_unpin(long pin)
+{
+	int ring = rings[pin];
+
+	if (syscall(SYS_io_uring_register, ring, IORING_UNREGISTER_BUFFERS, NULL, 0) < 0)
+		return -1;
+	rings[pin] = -1;
+	return close(ring);
+}
+
+/* Returns 1 when `op` is none of these. */
+int extra_call(const struct request *request, long *ret)
+{
+	const char *op = request->op;
+	const long *arg = request->arg;
+	char *at = page_address(arg[0], arg[1]);
+	size_t length = (size_t)arg[2] * HUGE_PAGE;
+
+	if (!strcmp(op, "pin")) {
+		*ret = do_pin(arg[3], at, length);
+		return 0;
+	}
+	if (!strcmp(op, "unpin")) {
+		*ret = do_unpin(arg[0]);
+		return 0;
+	}
+	if (strncmp(op, "uffd_", 5))
+		return 1;
+	*ret = open_faults();
+	if (*ret < 0)
+		return 0;
+	if (!strcmp(op, "uffd_register"))
+		*ret = do_register(at, length, arg[3]);
+	else if (!strcmp(op, "uffd_unregister"))
+		*ret = do_unregister(at, length);
+	else if (!strcmp(op, "uffd_copy"))
+		*ret = do_copy(at, arg[2], request->i);
+	else if (!strcmp(op, "uffd_continue"))
+		*ret = do_continue(at);
+	else
+		return 1;
+	return 0;
+}
+
+/* In a new child: what is inherited still speaks of the parent. */
+void extra_forget(void)
+{
+	if (faults >= 0)
+		close(faults);
+	faults = -1;
+	for (int pin = 0; pin < SLOTS; pin++) {
+		if (rings[pin] >= 0)
+			close(rings[pin]);
+		rings[pin] = -1;
+	}
+}
+
+/* Before an orderly exit, so that the pages are back when it returns. */
+void extra_leave(void)
+{
+	for (int pin = 0; pin < SLOTS; pin++)
+		if (rings[pin] >= 0)
+			do_unpin(pin);
+}
