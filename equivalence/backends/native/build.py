@@ -1,0 +1,125 @@
+"""From a kernel tree to an image: the process that runs its hugetlb code."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from equivalence.backends.native.cache import cache_folder, digest
+from equivalence.backends.native.compiler import Built, Compiler, Unit
+from equivalence.backends.native.configure import SHIM, prepare
+from equivalence.backends.native.linker import link
+from equivalence.backends.native.neighbours import NEIGHBOURS
+from equivalence.backends.native.tree import HOSTED, KernelTree, open_tree
+
+#: Compiled without the kernel's headers changing anything in them, and only once.
+_PLAIN = frozenset({"host.c", "alloc.c", "quiet.c"})
+
+
+@dataclass(frozen=True, slots=True)
+class NativeImage:
+    """A linked image of one tree.
+
+    ``unmodelled`` are the functions that nothing defines: a call of one ends an operation.
+    ``warnings`` are the compiler's, for the hosted files only: file -> messages.
+    ``keys`` name the objects of the hosted files: equal keys mean equal inputs.
+    """
+
+    path: Path
+    tree: Path
+    release: str
+    compiler: str
+    configuration: Path
+    unmodelled: tuple[str, ...]
+    warnings: dict[str, tuple[str, ...]]
+    keys: dict[str, str]
+
+
+def units(tree: KernelTree, *, coverage: bool = False) -> list[Unit]:
+    """Everything that goes into an image of the tree, hosted files first."""
+    extra = ("-fsanitize-coverage=trace-pc-guard",) if coverage else ()
+    found = [Unit(f"hosted_{_flat(name)}", name, extra) for name in HOSTED]
+    found += [
+        Unit(f"shim_{path.stem}", str(path)) for path in sorted(SHIM.glob("*.c"))
+    ]
+    found += [
+        Unit(f"neighbour_{_flat(name)}", name)
+        for name in NEIGHBOURS
+        if (tree.root / name).is_file()
+    ]
+    return found
+
+
+def _flat(name: str) -> str:
+    return re.sub(r"\W", "_", name.removesuffix(".c"))
+
+
+def build(
+    tree: KernelTree | Path,
+    *,
+    jobs: int | None = None,
+    base: KernelTree | None = None,
+    reads: Sequence[Path] = (),
+    coverage: bool = False,
+) -> NativeImage:
+    """Compile and link a tree; what was built before comes from the cache.
+
+    With ``base`` the configuration of that tree is used (a later step of a series keeps it).
+    ``reads`` are further folders the compiler may look into.
+
+    Raises:
+        TreeError: no kernel tree.
+        ToolMissingError: a program is missing.
+        BuildError: it does not compile or link; the message names the file or symbol.
+    """
+    found = tree if isinstance(tree, KernelTree) else open_tree(tree)
+    cache = cache_folder()
+    configuration = prepare(base or found, cache)
+    compiler = Compiler(found, configuration, cache, reads=reads)
+    workers = jobs or min(4, os.cpu_count() or 1)
+    built = compiler.compile_all(units(found, coverage=coverage), workers)
+    key = digest(
+        *(f"{one.unit.name}={one.key}" for one in built), (SHIM / "hosted.ld").read_bytes()
+    )
+    image = cache / "images" / key[:2] / key
+    note = image.with_suffix(".json")
+    if image.is_file() and note.is_file():
+        missing = tuple(json.loads(note.read_text()))
+    else:
+        missing = _link(built, cache, image)
+        partial = note.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(missing))
+        partial.replace(note)
+    hosted = [one for one in built if one.unit.name.startswith("hosted_")]
+    return NativeImage(
+        path=image,
+        tree=found.root,
+        release=found.release,
+        compiler=compiler.version,
+        configuration=configuration,
+        unmodelled=missing,
+        warnings={one.unit.source: one.warnings for one in hosted if one.warnings},
+        keys={one.unit.source: one.key for one in hosted},
+    )
+
+
+def _link(built: Sequence[Built], cache: Path, image: Path) -> tuple[str, ...]:
+    """The linker script tells hosted objects by their names, so give them names."""
+    folder = cache / "images" / f".names-{os.getpid()}-{image.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        named: list[Path] = []
+        for one in built:
+            path = folder / f"{one.unit.name}.o"
+            path.unlink(missing_ok=True)
+            path.symlink_to(one.path)
+            named.append(path)
+        return link(named, (), image)
+    finally:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()

@@ -1,0 +1,260 @@
+"""Turns the operations of a trace into the fixed-size records that the driver reads.
+
+Names become small numbers, one table for each kind of name, filled in order of appearance; the
+driver keeps what a name stands for, and refuses what does not exist.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from models.schema.trace import Op, Scalar, TraceError
+
+#: The driver's operation numbers are the positions in this list.
+KINDS: Final = (
+    "spawn",
+    "fork",
+    "exit",
+    "kill",
+    "mmap",
+    "munmap",
+    "mremap",
+    "mprotect",
+    "touch_read",
+    "touch_write",
+    "madvise",
+    "mbind",
+    "set_mempolicy",
+    "migrate_pages",
+    "sched_setaffinity",
+    "open",
+    "memfd_create",
+    "close",
+    "ftruncate",
+    "fallocate",
+    "unlink",
+    "shmget",
+    "shmat",
+    "shm_rmid",
+    "mount",
+    "umount",
+    "set_nr_hugepages",
+    "set_nr_overcommit_hugepages",
+    "set_node_nr_hugepages",
+    "cgroup_create",
+    "cgroup_rmdir",
+    "cgroup_set",
+    "cgroup_attach",
+    "fail_buddy",
+    "fail_kmalloc",
+    "demote",
+)
+
+#: Operations of the trace format that this tier cannot run; they are refused.
+LACKING: Final = frozenset({"shmget", "shmat", "shm_rmid"})
+
+#: Room for names, as the driver has it.
+ROOM: Final = {"proc": 32, "map": 16, "fd": 16, "mount": 8, "cgroup": 8, "shm": 8, "name": 26}
+
+_RECORD = struct.Struct("<II10q")
+RECORD_BYTES: Final = _RECORD.size
+_NUMBER: Final = {kind: number for number, kind in enumerate(KINDS)}
+
+_PROT: Final = {"none": 0, "r": 1, "rw": 3}
+_TYPE: Final = {"shared": 1, "private": 2}
+_ADVICE: Final = {
+    "dontneed": 4,
+    "free": 8,
+    "remove": 9,
+    "dontfork": 10,
+    "dofork": 11,
+    "wipeonfork": 18,
+    "keeponfork": 19,
+    "populate_read": 22,
+    "populate_write": 23,
+}
+_FALLOCATE: Final = {
+    "none": 0,
+    "keep_size": 1,
+    "punch_hole": 3,
+    "collapse_range": 8,
+    "zero_range": 16,
+}
+_POLICY: Final = {
+    "default": 0,
+    "preferred": 1,
+    "bind": 2,
+    "interleave": 3,
+    "local": 4,
+    "preferred_many": 5,
+    "weighted_interleave": 6,
+}
+_ABSENT: Final = -1
+_WORD = (1 << 64) - 1
+
+
+class Encoder:
+    """Encodes the operations of one trace, or of one session, in order."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, dict[str, int]] = {kind: {} for kind in ROOM}
+        self._count = 0
+
+    def names(self, kind: str) -> dict[int, str]:
+        """What the driver's numbers of one kind of name stand for."""
+        return {number: name for name, number in self._names[kind].items()}
+
+    def encode(self, op: Op, serial: int | None = None) -> bytes:
+        """One record; ``serial`` is what a write stores (default: the operation's position).
+
+        Raises:
+            TraceError: more names than the driver has room for, or a word it does not know.
+        """
+        self._count += 1
+        number = _NUMBER.get(op.kind)
+        if number is None:
+            msg = f"operation {op.kind!r} is unknown to the native tier"
+            raise TraceError(msg)
+        args = self._arguments(op.kind, op.args)
+        args += [0] * (10 - len(args))
+        return _RECORD.pack(number, serial if serial is not None else self._count, *args)
+
+    def encode_all(self, ops: Sequence[Op], serials: Sequence[int] | None = None) -> bytes:
+        """The records of a whole trace.
+
+        Raises:
+            TraceError: as :meth:`encode`.
+        """
+        if serials is None:
+            return b"".join([self.encode(op) for op in ops])
+        return b"".join([self.encode(op, at) for op, at in zip(ops, serials, strict=True)])
+
+    def _name(self, kind: str, value: Scalar) -> int:
+        table = self._names[kind]
+        name = str(value)
+        number = table.get(name)
+        if number is None:
+            number = len(table)
+            if number >= ROOM[kind]:
+                msg = f"{kind} {name!r}: the native tier has room for {ROOM[kind]} such names in a trace"
+                raise TraceError(msg)
+            table[name] = number
+        return number
+
+    def _arguments(self, kind: str, args: Mapping[str, Scalar]) -> list[int]:  # noqa: C901, PLR0911, PLR0912
+        name = self._name
+        get = args.get
+
+        def proc() -> int:
+            return name("proc", args["proc"])
+
+        def place() -> list[int]:
+            """Process, mapping, first page and length (absent: to the end)."""
+            return [
+                name("proc", args["proc"]),
+                name("map", args["map"]),
+                _int(get("start", 0)),
+                _int(get("len", _ABSENT)),
+            ]
+
+        giant = int(get("size") == "1G") if isinstance(get("size"), str) else 0
+        if kind == "spawn":
+            return [name("proc", args["id"])]
+        if kind == "fork":
+            return [proc(), name("proc", args["child"])]
+        if kind in ("exit", "kill"):
+            return [proc()]
+        if kind == "mmap":
+            flags = _TYPE[str(args["type"])]
+            flags |= 0x4000 if get("noreserve") else 0
+            flags |= 0x8000 if get("populate") else 0
+            fd = name("fd", args["fd"]) if "fd" in args else _ABSENT
+            prot = _PROT[str(get("prot", "rw"))]
+            length, offset = _int(args["len"]), _int(get("off", 0))
+            return [proc(), name("map", args["map"]), length, prot, flags, fd, offset, giant]
+        if kind == "munmap":
+            return place()
+        if kind == "mremap":
+            to = name("map", args["to"]) if "to" in args else _ABSENT
+            return [*place(), _int(get("new_len", _ABSENT)), to]
+        if kind == "mprotect":
+            return [*place(), _PROT[str(args["prot"])]]
+        if kind in ("touch_read", "touch_write"):
+            return [proc(), name("map", args["map"]), _int(args["page"])]
+        if kind == "madvise":
+            return [*place(), _ADVICE[str(args["advice"])]]
+        if kind == "mbind":
+            return [*place(), _POLICY[str(args["mode"])], _nodes(get("nodes"))]
+        if kind == "set_mempolicy":
+            return [proc(), _POLICY[str(args["mode"])], _nodes(get("nodes"))]
+        if kind == "migrate_pages":
+            return [proc(), _nodes(args["from"]), _nodes(args["to"])]
+        if kind == "sched_setaffinity":
+            return [proc(), _int(args["cpu"])]
+        if kind == "open":
+            mount = name("mount", args["mount"])
+            return [proc(), name("fd", args["fd"]), mount, name("name", args["name"])]
+        if kind == "memfd_create":
+            return [proc(), name("fd", args["fd"]), giant]
+        if kind == "close":
+            return [proc(), name("fd", args["fd"])]
+        if kind == "ftruncate":
+            return [proc(), name("fd", args["fd"]), _int(args["len"])]
+        if kind == "fallocate":
+            mode = _FALLOCATE[str(get("mode", "none"))]
+            fd = name("fd", args["fd"])
+            return [proc(), fd, mode, _int(get("off", 0)), _int(get("len", 0))]
+        if kind == "unlink":
+            return [name("mount", args["mount"]), name("name", args["name"])]
+        if kind == "mount":
+            size, smallest = _int(get("size", _ABSENT)), _int(get("min_size", _ABSENT))
+            return [name("mount", args["mount"]), size, smallest, int(get("pagesize") == "1G")]
+        if kind == "umount":
+            return [name("mount", args["mount"])]
+        if kind in ("set_nr_hugepages", "set_nr_overcommit_hugepages"):
+            return [_int(args["n"]), giant]
+        if kind == "set_node_nr_hugepages":
+            return [_int(args["node"]), _int(args["n"]), giant]
+        if kind in ("cgroup_create", "cgroup_rmdir"):
+            return [name("cgroup", args["cgroup"])]
+        if kind == "cgroup_set":
+            value = args["value"]
+            limit = _ABSENT if value == "max" else _int(value)
+            return [name("cgroup", args["cgroup"]), int(args["file"] == "rsvd.max"), limit]
+        if kind == "cgroup_attach":
+            group = _ABSENT if args["cgroup"] == "/" else name("cgroup", args["cgroup"])
+            return [name("proc", args["target"]), group]
+        if kind == "fail_buddy":
+            return [_int(args["node"]), _int(args["count"]), _int(get("skip", 0))]
+        if kind == "fail_kmalloc":
+            return [_int(args["count"]), _int(get("skip", 0))]
+        if kind == "demote":
+            return [_int(args["n"])]
+        return []
+
+
+def _int(value: Scalar | None) -> int:
+    """A number as the driver's signed 64-bit word; other words count as absent."""
+    if not isinstance(value, int):
+        return _ABSENT
+    value &= _WORD
+    return value - (1 << 64) if value >> 63 else value
+
+
+def _nodes(value: Scalar | None) -> int:
+    """A mask of a list of nodes such as ``0,1``."""
+    if value is None:
+        return 0
+    mask = 0
+    for word in str(value).split(","):
+        if word.isdigit() and int(word) < 63:
+            mask |= 1 << int(word)
+    return mask
+
+
+def errno_name(number: int) -> str:
+    """The name Linux gives an errno."""
+    return "EOPNOTSUPP" if number == errno.EOPNOTSUPP else errno.errorcode.get(number, str(number))

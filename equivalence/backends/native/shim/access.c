@@ -1,0 +1,26 @@
+/* Fidelity: CUSTOM
+ * Copies to and from user space with the calling conventions that inline
+ * assembly in the tree expects; every address is one of this process. */
+asm(".text\n"
+    ".globl copy_user_generic_unrolled, copy_user_generic_string, copy_user_enhanced_fast_string\n"
+    ".type copy_user_generic_unrolled, @function\n"
+    "copy_user_generic_unrolled:\ncopy_user_generic_string:\ncopy_user_enhanced_fast_string:\n"
+    "\tmov %rdx, %rcx\n\trep movsb\n\txor %eax, %eax\n\tret\n"
+    ".globl rep_movs_alternative\n.type rep_movs_alternative, @function\n"
+    "rep_movs_alternative:\n\trep movsb\n\tret\n"
+    ".globl rep_stos_alternative\n.type rep_stos_alternative, @function\n"
+    "rep_stos_alternative:\n\trep stosb\n\tret\n"
+    ".globl __get_user_1, __get_user_2, __get_user_4, __get_user_8\n"
+    ".type __get_user_1, @function\n.type __get_user_2, @function\n"
+    ".type __get_user_4, @function\n.type __get_user_8, @function\n"
+    "__get_user_1:\n\tmovzbl (%rax), %edx\n\txor %eax, %eax\n\tret\n"
+    "__get_user_2:\n\tmovzwl (%rax), %edx\n\txor %eax, %eax\n\tret\n"
+    "__get_user_4:\n\tmovl (%rax), %edx\n\txor %eax, %eax\n\tret\n"
+    "__get_user_8:\n\tmovq (%rax), %rdx\n\txor %eax, %eax\n\tret\n"
+    ".globl __put_user_1, __put_user_2, __put_user_4, __put_user_8\n"
+    ".type __put_user_1, @function\n.type __put_user_2, @function\n"
+    ".type __put_user_4, @function\n.type __put_user_8, @function\n"
+    "__put_user_1:\n\tmovb %al, (%rcx)\n\txor %ecx, %ecx\n\tret\n"
+    "__put_user_2:\n\tmovw %ax, (%rcx)\n\txor %ecx, %ecx\n\tret\n"
+    "__put_user_4:\n\tmovl %eax, (%rcx)\n\txor %ecx, %ecx\n\tret\n"
+    "__put_user_8:\n\tmovq %rax, (%rcx)\n\txor %ecx, %ecx\n\tret\n");

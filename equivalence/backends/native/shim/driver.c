@@ -1,0 +1,652 @@
+/* Fidelity: CUSTOM
+ * Runs an encoded trace through the kernel's public entry points. */
+#include "driver.h"
+#include <linux/sched/mm.h>
+#include <linux/hugetlb.h>
+#include <linux/mman.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
+#include <linux/fdtable.h>
+#include <linux/file.h>
+#include <linux/mempolicy.h>
+#include <linux/memfd.h>
+#include <uapi/linux/memfd.h>
+#include <linux/init.h>
+#include <linux/user_namespace.h>
+#include <linux/syscalls.h>
+#include <linux/falloc.h>
+#include <asm/ptrace.h>
+#include <asm/processor.h>
+
+struct nh_proc nh_procs[PROCS];
+struct nh_mount nh_mounts[MOUNTS];
+static struct nh_shm shms[SHMS];
+bool nh_cgroup_named[CGROUPS];
+static struct nh_result *result;
+
+enum kind {
+	OP_SPAWN, OP_FORK, OP_EXIT, OP_KILL, OP_MMAP, OP_MUNMAP, OP_MREMAP, OP_MPROTECT,
+	OP_TOUCH_READ, OP_TOUCH_WRITE, OP_MADVISE, OP_MBIND, OP_SET_MEMPOLICY, OP_MIGRATE_PAGES,
+	OP_SCHED_SETAFFINITY, OP_OPEN, OP_MEMFD_CREATE, OP_CLOSE, OP_FTRUNCATE, OP_FALLOCATE,
+	OP_UNLINK, OP_SHMGET, OP_SHMAT, OP_SHM_RMID, OP_MOUNT, OP_UMOUNT, OP_SET_NR,
+	OP_SET_OVERCOMMIT, OP_SET_NODE_NR, OP_CGROUP_CREATE, OP_CGROUP_RMDIR, OP_CGROUP_SET,
+	OP_CGROUP_ATTACH, OP_FAIL_BUDDY, OP_FAIL_KMALLOC, OP_DEMOTE, OP_KINDS
+};
+
+/* System calls by their one stable entry: the register block. */
+#define SYSCALL(name) extern long __x64_sys_##name(const struct pt_regs *regs)
+SYSCALL(munmap);
+SYSCALL(mremap);
+SYSCALL(mprotect);
+SYSCALL(madvise);
+SYSCALL(mbind);
+SYSCALL(set_mempolicy);
+SYSCALL(migrate_pages);
+SYSCALL(openat);
+SYSCALL(close);
+SYSCALL(ftruncate);
+SYSCALL(fallocate);
+SYSCALL(unlink);
+SYSCALL(mkdir);
+SYSCALL(mount);
+SYSCALL(umount);
+SYSCALL(memfd_create);
+
+static long call(long (*entry)(const struct pt_regs *), unsigned long a, unsigned long b,
+		 unsigned long c, unsigned long d, unsigned long e, unsigned long f)
+{
+	struct pt_regs regs = { .di = a, .si = b, .dx = c, .r10 = d, .r8 = e, .r9 = f };
+
+	return entry(&regs);
+}
+
+#define REFUSE                                                                                     \
+	do {                                                                                       \
+		result->ending = NH_REFUSED;                                                       \
+		return -ESRCH;                                                                     \
+	} while (0)
+
+static struct nh_proc *proc_at(s64 index)
+{
+	if (index < 0 || index >= PROCS || !nh_procs[index].task)
+		return NULL;
+	return &nh_procs[index];
+}
+static struct nh_map *map_at(struct nh_proc *proc, s64 index)
+{
+	if (!proc || index < 0 || index >= MAPS || !proc->map[index].used)
+		return NULL;
+	return &proc->map[index];
+}
+static void become(struct nh_proc *proc)
+{
+	nh_set_current(proc ? proc->task : &init_task);
+	nh_set_cpu_node(proc && proc->cpu < nh_node_count ? proc->cpu : 0);
+}
+
+static u64 bits(unsigned long start, unsigned long length)
+{
+	if (start >= 64)
+		return 0;
+	if (length > 64 - start)
+		length = 64 - start;
+	return length == 64 ? ~0ULL : ((1ULL << length) - 1) << start;
+}
+static void lose(struct nh_map *map, unsigned long start, unsigned long length)
+{
+	map->lost |= bits(start, length);
+	if ((map->lost & bits(0, map->length)) == bits(0, map->length))
+		memset(map, 0, sizeof(*map));
+}
+
+/* What the hardware would do with the page table entry, then the fault path. */
+static u64 *hardware_access(struct mm_struct *mm, unsigned long address, bool write)
+{
+	pgd_t *pgd = pgd_offset(mm, address);
+	p4d_t *p4d;
+	pud_t *pud;
+	pmd_t *pmd;
+	pte_t entry;
+	unsigned long offset;
+
+	if (pgd_none(*pgd))
+		return NULL;
+	p4d = p4d_offset(pgd, address);
+	if (p4d_none(*p4d))
+		return NULL;
+	pud = pud_offset(p4d, address);
+	if (pud_none(*pud))
+		return NULL;
+	if (pud_val(*pud) & _PAGE_PSE) {
+		entry = *(pte_t *)pud;
+		offset = address & ~PUD_MASK;
+	} else {
+		pmd = pmd_offset(pud, address);
+		if (pmd_none(*pmd) || !(pmd_val(*pmd) & _PAGE_PSE))
+			return NULL;
+		entry = *(pte_t *)pmd;
+		offset = address & ~PMD_MASK;
+	}
+	if (!(pte_val(entry) & _PAGE_PRESENT))
+		return NULL;
+	if (write && !(pte_val(entry) & _PAGE_RW))
+		return NULL;
+	return page_address(pfn_to_page(pte_pfn(entry))) + offset;
+}
+
+static long touch(struct nh_proc *proc, struct nh_map *map, unsigned int slot, unsigned long page,
+		  bool write, u64 value)
+{
+	unsigned long address = nh_map_address(slot) + page * nh_map_page_bytes(map);
+	struct mm_struct *mm = proc->task->mm;
+	unsigned int flags = FAULT_FLAG_DEFAULT | FAULT_FLAG_USER | (write ? FAULT_FLAG_WRITE : 0);
+	unsigned int tries;
+
+	for (tries = 0; tries < 16; tries++) {
+		struct vm_area_struct *vma;
+		vm_fault_t fault;
+		u64 *word = hardware_access(mm, address, write);
+
+		if (word) {
+			if (write)
+				*word = value;
+			result->value = *word;
+			result->has_value = 1;
+			return 0;
+		}
+		mmap_read_lock(mm);
+		vma = find_vma(mm, address);
+		if (!vma || vma->vm_start > address) {
+			mmap_read_unlock(mm);
+			result->signal = 11;
+			result->si_code = 1;
+			return 0;
+		}
+		if (write ? !(vma->vm_flags & VM_WRITE) :
+			    !(vma->vm_flags & (VM_READ | VM_EXEC | VM_WRITE))) {
+			mmap_read_unlock(mm);
+			result->signal = 11;
+			result->si_code = 2;
+			return 0;
+		}
+		fault = handle_mm_fault(vma, address, flags, NULL);
+		if (fault & VM_FAULT_COMPLETED)
+			continue;
+		if (fault & VM_FAULT_RETRY) {
+			flags |= FAULT_FLAG_TRIED;
+			continue;
+		}
+		mmap_read_unlock(mm);
+		if (!(fault & VM_FAULT_ERROR))
+			continue;
+		if (fault & VM_FAULT_OOM)
+			continue; /* the instruction is tried again */
+		if (fault & (VM_FAULT_SIGBUS | VM_FAULT_HWPOISON | VM_FAULT_HWPOISON_LARGE)) {
+			result->signal = 7;
+			result->si_code = fault & VM_FAULT_SIGBUS ? 2 : 4;
+		} else {
+			result->signal = 11;
+			result->si_code = 1;
+		}
+		return 0;
+	}
+	result->signal = 9;
+	return 0;
+}
+
+static char text_page[PAGE_SIZE] __aligned(PAGE_SIZE);
+
+static const char *mount_path(unsigned int mount)
+{
+	static char path[32];
+
+	snprintf(path, sizeof(path), "/h%u", mount);
+	return path;
+}
+
+static long do_open(struct nh_proc *proc, unsigned int fd, unsigned int mount, u64 name)
+{
+	char path[48];
+	long got;
+
+	snprintf(path, sizeof(path), "/h%u/%c", mount, (char)('a' + name % 26));
+	got = call(__x64_sys_openat, AT_FDCWD, (unsigned long)path, O_RDWR | O_CREAT | O_CLOEXEC, 0600, 0,
+		   0);
+	if (got < 0)
+		return got;
+	proc->fd[fd] = got;
+	return 0;
+}
+
+static struct super_block *sb_of(const char *where)
+{
+	struct path path;
+	struct super_block *sb = NULL;
+
+	if (!kern_path(where, 0, &path)) {
+		sb = path.dentry->d_sb;
+		path_put(&path);
+	}
+	return sb;
+}
+
+static long do_mount_op(unsigned int mount, s64 size, s64 min_size, bool giant)
+{
+	unsigned long page = giant ? 1UL << 30 : 1UL << 21;
+	unsigned int at;
+	long got;
+
+	at = snprintf(text_page, PAGE_SIZE, "pagesize=%s", giant ? "1G" : "2M");
+	if (size >= 0)
+		at += snprintf(text_page + at, PAGE_SIZE - at, ",size=%llu", (u64)size * page);
+	if (min_size >= 0)
+		at += snprintf(text_page + at, PAGE_SIZE - at, ",min_size=%llu", (u64)min_size * page);
+	memset(text_page + at, 0, PAGE_SIZE - at);
+	got = call(__x64_sys_mount, (unsigned long)"none", (unsigned long)mount_path(mount),
+		   (unsigned long)"hugetlbfs", 0, (unsigned long)text_page, 0);
+	if (got)
+		return got;
+	nh_mounts[mount].used = true;
+	nh_mounts[mount].sb = sb_of(mount_path(mount));
+	return 0;
+}
+
+static long pool_store(int nid, bool giant, const char *file, s64 n)
+{
+	struct kobject *kobj = nh_kobject(nid, giant ? 1048576 : 2048);
+	char text[24];
+	ssize_t got;
+
+	snprintf(text, sizeof(text), "%llu\n", (u64)n);
+	got = nh_sysfs_store(kobj, file, text);
+	return got < 0 ? got : 0;
+}
+
+static long do_fork_op(struct nh_proc *parent, struct nh_proc *child)
+{
+	struct task_struct *task = nh_task_new(parent->task);
+	long ret = -ENOMEM;
+
+	task->mempolicy = mpol_dup(parent->task->mempolicy);
+	if (IS_ERR(task->mempolicy)) {
+		ret = PTR_ERR(task->mempolicy);
+		task->mempolicy = NULL;
+		goto fail;
+	}
+	task->files = dup_fd(parent->task->files, NULL);
+	if (IS_ERR_OR_NULL(task->files)) {
+		task->files = NULL;
+		goto fail;
+	}
+	task->mm = nh_dup_mm(task, parent->task->mm);
+	if (!task->mm)
+		goto fail;
+	task->active_mm = task->mm;
+	*child = *parent;
+	child->task = task;
+	return 0;
+fail:
+	nh_task_exit(task);
+	return ret;
+}
+
+static long do_spawn(struct nh_proc *proc)
+{
+	struct task_struct *task = nh_task_new(&init_task);
+	unsigned int i;
+
+	memset(proc, 0, sizeof(*proc));
+	for (i = 0; i < FDS; i++)
+		proc->fd[i] = -1;
+	task->files = dup_fd(init_task.files, NULL);
+	task->mm = mm_alloc();
+	if (!task->mm || IS_ERR_OR_NULL(task->files)) {
+		if (IS_ERR(task->files))
+			task->files = NULL;
+		nh_task_exit(task);
+		return -ENOMEM;
+	}
+	task->active_mm = task->mm;
+	proc->task = task;
+	return 0;
+}
+
+static long set_policy(struct nh_proc *proc, s64 slot, s64 start, s64 length, s64 mode, s64 nodes)
+{
+	unsigned long mask = nodes;
+	unsigned long at = mask ? (unsigned long)&mask : 0, count = mask ? 64 : 0;
+
+	if (slot < 0)
+		return call(__x64_sys_set_mempolicy, mode, at, count, 0, 0, 0);
+	return call(__x64_sys_mbind,
+		    nh_map_address(slot) + start * nh_map_page_bytes(&proc->map[slot]),
+		    length * nh_map_page_bytes(&proc->map[slot]), mode, at, count, 0);
+}
+
+static long run_op(const struct nh_op *op)
+{
+	const s64 *a = op->arg;
+	struct nh_proc *proc = proc_at(a[0]);
+	struct nh_map *map = map_at(proc, a[1]);
+	unsigned long base, page;
+	s64 start, length;
+	long got;
+
+	/* operations that no process of the trace does */
+	switch (op->kind) {
+	case OP_SPAWN:
+		if (a[0] < 0 || a[0] >= PROCS || proc)
+			REFUSE;
+		become(NULL);
+		return do_spawn(&nh_procs[a[0]]);
+	case OP_UNLINK: {
+		char path[48];
+
+		if (a[0] < 0 || a[0] >= MOUNTS || !nh_mounts[a[0]].used)
+			REFUSE;
+		become(NULL);
+		snprintf(path, sizeof(path), "/h%u/%c", (u32)a[0], (char)('a' + a[1] % 26));
+		return call(__x64_sys_unlink, (unsigned long)path, 0, 0, 0, 0, 0);
+	}
+	case OP_MOUNT:
+		if (a[0] < 0 || a[0] >= MOUNTS || nh_mounts[a[0]].used)
+			REFUSE;
+		become(NULL);
+		return do_mount_op(a[0], a[1], a[2], a[3]);
+	case OP_UMOUNT:
+		if (a[0] < 0 || a[0] >= MOUNTS || !nh_mounts[a[0]].used)
+			REFUSE;
+		become(NULL);
+		got = call(__x64_sys_umount, (unsigned long)mount_path(a[0]), 0, 0, 0, 0, 0);
+		if (!got)
+			memset(&nh_mounts[a[0]], 0, sizeof(nh_mounts[0]));
+		return got;
+	case OP_SET_NR:
+		become(NULL);
+		return pool_store(-1, a[1], "nr_hugepages", a[0]);
+	case OP_SET_OVERCOMMIT:
+		become(NULL);
+		return pool_store(-1, a[1], "nr_overcommit_hugepages", a[0]);
+	case OP_SET_NODE_NR:
+		if (a[0] < 0 || a[0] >= nh_node_count)
+			REFUSE;
+		become(NULL);
+		return pool_store(a[0], a[2], "nr_hugepages", a[1]);
+	case OP_DEMOTE:
+		become(NULL);
+		return pool_store(-1, true, "demote", a[0]);
+	case OP_CGROUP_CREATE:
+		if (a[0] < 0 || a[0] >= CGROUPS || nh_cgroup_named[a[0]])
+			REFUSE;
+		become(NULL);
+		got = nh_cgroup_create(a[0]);
+		nh_cgroup_named[a[0]] = !got;
+		return got;
+	case OP_CGROUP_RMDIR:
+		if (a[0] < 0 || a[0] >= CGROUPS || !nh_cgroup_named[a[0]])
+			REFUSE;
+		become(NULL);
+		got = nh_cgroup_remove(a[0]);
+		if (!got)
+			nh_cgroup_named[a[0]] = false;
+		return got;
+	case OP_CGROUP_SET: {
+		char text[32];
+
+		if (a[0] < 0 || a[0] >= CGROUPS || !nh_cgroup_named[a[0]])
+			REFUSE;
+		become(NULL);
+		if (a[2] < 0)
+			strscpy(text, "max", sizeof(text));
+		else
+			snprintf(text, sizeof(text), "%llu", (u64)a[2] << 21);
+		return nh_cgroup_write(a[0], a[1], text);
+	}
+	case OP_CGROUP_ATTACH:
+		if (!proc || (a[1] >= 0 && (a[1] >= CGROUPS || !nh_cgroup_named[a[1]])))
+			REFUSE;
+		become(NULL);
+		return nh_cgroup_attach(proc->task, a[1]);
+	case OP_FAIL_BUDDY:
+		if (a[0] < 0 || a[0] >= NH_MAX_NODES)
+			REFUSE;
+		nh_page_failure[a[0]].skip = a[2];
+		nh_page_failure[a[0]].count = a[1];
+		return 0;
+	case OP_FAIL_KMALLOC:
+		nh_fail_alloc_after = a[1];
+		nh_fail_alloc_count = a[0];
+		if (a[0] <= 0)
+			nh_fail_alloc_after = -1;
+		return 0;
+	case OP_SHMGET:
+	case OP_SHMAT:
+	case OP_SHM_RMID:
+		REFUSE;
+	}
+
+	if (!proc)
+		REFUSE;
+	become(proc);
+	switch (op->kind) {
+	case OP_FORK:
+		if (a[1] < 0 || a[1] >= PROCS || nh_procs[a[1]].task)
+			REFUSE;
+		return do_fork_op(proc, &nh_procs[a[1]]);
+	case OP_EXIT:
+	case OP_KILL:
+		got = nh_task_exit(proc->task);
+		nh_settle();
+		nh_set_current(&init_task);
+		kfree(proc->task);
+		proc->task = NULL;
+		return got;
+	case OP_SCHED_SETAFFINITY:
+		if (a[1] < 0 || a[1] >= nh_node_count)
+			return -EINVAL;
+		proc->cpu = a[1];
+		return 0;
+	case OP_SET_MEMPOLICY:
+		return set_policy(proc, -1, 0, 0, a[1], a[2]);
+	case OP_MIGRATE_PAGES: {
+		unsigned long from = a[1], to = a[2];
+
+		return call(__x64_sys_migrate_pages, 0, 64, (unsigned long)&from, (unsigned long)&to, 0, 0);
+	}
+	case OP_OPEN:
+		if (a[1] < 0 || a[1] >= FDS || proc->fd[a[1]] >= 0 || a[2] < 0 || a[2] >= MOUNTS ||
+		    !nh_mounts[a[2]].used)
+			REFUSE;
+		return do_open(proc, a[1], a[2], a[3]);
+	case OP_MEMFD_CREATE:
+		if (a[1] < 0 || a[1] >= FDS || proc->fd[a[1]] >= 0)
+			REFUSE;
+		got = call(__x64_sys_memfd_create, (unsigned long)"equivcheck",
+			   MFD_HUGETLB | MFD_CLOEXEC | (a[2] ? MFD_HUGE_1GB : MFD_HUGE_2MB), 0, 0, 0, 0);
+		if (got < 0)
+			return got;
+		proc->fd[a[1]] = got;
+		return 0;
+	case OP_CLOSE:
+	case OP_FTRUNCATE:
+	case OP_FALLOCATE: {
+		unsigned long unit;
+		int fd;
+
+		if (a[1] < 0 || a[1] >= FDS || proc->fd[a[1]] < 0)
+			REFUSE;
+		fd = proc->fd[a[1]];
+		unit = huge_page_size(hstate_inode(file_inode(files_lookup_fd_raw(proc->task->files, fd))));
+		if (op->kind == OP_FTRUNCATE)
+			return call(__x64_sys_ftruncate, fd, a[2] * unit, 0, 0, 0, 0);
+		if (op->kind == OP_FALLOCATE)
+			return call(__x64_sys_fallocate, fd, a[2], a[3] * unit, a[4] * unit, 0, 0);
+		proc->fd[a[1]] = -1;
+		return call(__x64_sys_close, fd, 0, 0, 0, 0, 0);
+	}
+	case OP_MMAP: {
+		bool giant = a[7];
+		unsigned long flags = a[4];
+		int fd = -1;
+
+		if (a[1] < 0 || a[1] >= MAPS || map || a[2] > MAP_PAGES)
+			REFUSE;
+		if (a[5] >= 0) {
+			if (a[5] >= FDS || proc->fd[a[5]] < 0)
+				REFUSE;
+			fd = proc->fd[a[5]];
+			giant = huge_page_size(hstate_inode(file_inode(
+					files_lookup_fd_raw(proc->task->files, fd)))) > (1UL << 21);
+		} else {
+			flags |= MAP_ANONYMOUS | MAP_HUGETLB | (giant ? MAP_HUGE_1GB : MAP_HUGE_2MB);
+		}
+		page = giant ? 1UL << 30 : 1UL << 21;
+		base = nh_map_address(a[1]);
+		got = ksys_mmap_pgoff(base, a[2] * page, a[3], flags | MAP_FIXED_NOREPLACE, fd,
+				      a[6] * (page >> PAGE_SHIFT));
+		if (IS_ERR_VALUE(got))
+			return got;
+		proc->map[a[1]] = (struct nh_map){ .used = true, .giant = giant, .length = a[2] };
+		return 0;
+	}
+	}
+
+	/* operations on a mapping */
+	if (!map)
+		REFUSE;
+	base = nh_map_address(a[1]);
+	page = nh_map_page_bytes(map);
+	start = a[2];
+	length = a[3] < 0 ? (s64)map->length - start : a[3];
+	if (start < 0 || start > MAP_PAGES || length > MAP_PAGES)
+		REFUSE;
+	switch (op->kind) {
+	case OP_TOUCH_READ:
+	case OP_TOUCH_WRITE:
+		return touch(proc, map, a[1], a[2], op->kind == OP_TOUCH_WRITE, op->serial);
+	case OP_MUNMAP:
+		got = call(__x64_sys_munmap, base + start * page, length * page, 0, 0, 0, 0);
+		if (!got)
+			lose(map, start, length);
+		return got;
+	case OP_MPROTECT:
+		return call(__x64_sys_mprotect, base + start * page, length * page, a[4], 0, 0, 0);
+	case OP_MADVISE:
+		return call(__x64_sys_madvise, base + start * page, length * page, a[4], 0, 0, 0);
+	case OP_MBIND:
+		return set_policy(proc, a[1], start, length, a[4], a[5]);
+	case OP_MREMAP: {
+		s64 new_length = a[4] < 0 ? length : a[4];
+
+		if (a[5] >= 0 && (a[5] >= MAPS || proc->map[a[5]].used))
+			REFUSE;
+		if (start + new_length > MAP_PAGES)
+			REFUSE;
+		got = call(__x64_sys_mremap, base + start * page, length * page, new_length * page,
+			   a[5] >= 0 ? MREMAP_MAYMOVE | MREMAP_FIXED : 0,
+			   a[5] >= 0 ? nh_map_address(a[5]) : 0, 0);
+		if (IS_ERR_VALUE(got))
+			return got;
+		if (a[5] >= 0) {
+			proc->map[a[5]] = (struct nh_map){ .used = true, .giant = map->giant,
+							   .length = new_length };
+			lose(map, start, length);
+		} else {
+			if (start + new_length > map->length)
+				map->length = start + new_length;
+			if (length > new_length)
+				lose(map, start + new_length, length - new_length);
+		}
+		return 0;
+	}
+	}
+	REFUSE;
+}
+
+void nh_run(struct nh_trace *trace, char *shared)
+{
+	const struct nh_op *ops = (const struct nh_op *)(shared + trace->op_offset);
+	struct nh_result *results = (struct nh_result *)(shared + trace->result_offset);
+	bool last_only = trace->flags & NH_FLAG_LAST_ONLY;
+	u64 i;
+
+	nh_huge_limit[0] = nh_huge_limit[1] = nh_huge_limit[2] = nh_huge_limit[3] =
+		trace->world[4] > 0 ? trace->world[4] : 4032;
+	become(NULL);
+	nh_current_op = ~0U;
+	if (trace->world[1])
+		pool_store(-1, false, "nr_overcommit_hugepages", trace->world[1]);
+	if (trace->world[0])
+		pool_store(-1, false, "nr_hugepages", trace->world[0]);
+	if (trace->world[3])
+		pool_store(-1, true, "nr_overcommit_hugepages", trace->world[3]);
+	if (trace->world[2])
+		pool_store(-1, true, "nr_hugepages", trace->world[2]);
+	nh_settle();
+	/* the state before the first operation is result 0 */
+	for (i = 0; i <= trace->ops; i++) {
+		long ret;
+
+		result = &results[i];
+		nh_current_op = i;
+		result->ending = NH_RETURNED;
+		if (i) {
+			nh_warnings = 0;
+			nh_warning_hash = 0xcbf29ce484222325UL;
+			nh_effects = 0;
+			ret = run_op(&ops[i - 1]);
+			nh_settle();
+			nh_check_quiescent();
+			if (ret < 0 && ret >= -4095)
+				result->ret = ret;
+			result->warnings = nh_warnings;
+			result->warning_hash = nh_warnings ? nh_warning_hash : 0;
+		}
+		if ((trace->flags & NH_FLAG_DIGEST) || trace->observation_capacity) {
+			if (!last_only || i == trace->ops)
+				nh_observe(trace, result);
+		}
+		trace->done = i;
+	}
+}
+
+extern initcall_entry_t nh_initcalls_start[], nh_initcalls_end[];
+extern void vfs_caches_init_early(void), vfs_caches_init(void);
+extern void radix_tree_init(void), maple_tree_init(void), anon_vma_init(void), numa_policy_init(void);
+extern void proc_caches_init(void), mm_cache_init(void), cred_init(void), mmap_init(void);
+unsigned int nh_boot_nodes, nh_boot_giant;
+
+void nh_boot(void)
+{
+	initcall_entry_t *at;
+	unsigned int i;
+
+	nh_boot_environment();
+	nh_boot_memory(nh_boot_nodes);
+	nh_boot_world(nh_boot_nodes, nh_boot_giant);
+	for (i = 0; i < ARRAY_SIZE(init_user_ns.ucount_max); i++)
+		init_user_ns.ucount_max[i] = INT_MAX;
+	for (i = 0; i < ARRAY_SIZE(init_user_ns.rlimit_max); i++)
+		init_user_ns.rlimit_max[i] = LONG_MAX;
+	radix_tree_init();
+	maple_tree_init();
+	anon_vma_init();
+	cred_init();
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	mm_cache_init();
+#endif
+	proc_caches_init();
+	vfs_caches_init_early();
+	vfs_caches_init();
+	numa_policy_init();
+	nh_boot_cgroups();
+	for (at = nh_initcalls_start; at < nh_initcalls_end; at++)
+		initcall_from_entry(at)();
+	for (i = 0; i < MOUNTS; i++) {
+		long got = call(__x64_sys_mkdir, (unsigned long)mount_path(i), 0755, 0, 0, 0, 0);
+
+		BUG_ON(got);
+	}
+	nh_settle();
+	nh_check_quiescent();
+}

@@ -1,0 +1,316 @@
+/* Fidelity: CUSTOM
+ * The process around the kernel's code: memory, signals, time limits, one child
+ * per trace. No C library is linked, so that every name in the image is the
+ * kernel's or ours. */
+#include "nh.h"
+
+#define SYS_read 0
+#define SYS_write 1
+#define SYS_mmap 9
+#define SYS_rt_sigaction 13
+#define SYS_rt_sigreturn 15
+#define SYS_pause 34
+#define SYS_setitimer 38
+#define SYS_fork 57
+#define SYS_exit 60
+#define SYS_wait4 61
+#define SYS_kill 62
+#define SYS_sigaltstack 131
+#define SYS_exit_group 231
+#define SYS_prctl 157
+
+#define MAPPED (-1L)
+#define SHARED_FD 3
+
+static long call6(long number, long a, long b, long c, long d, long e, long f)
+{
+	long ret;
+	register long r10 asm("r10") = d;
+	register long r8 asm("r8") = e;
+	register long r9 asm("r9") = f;
+
+	asm volatile("syscall"
+		     : "=a"(ret)
+		     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+		     : "rcx", "r11", "memory");
+	return ret;
+}
+
+#define call3(n, a, b, c) call6(n, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+#define call4(n, a, b, c, d) call6(n, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
+
+/* Fixed places: addresses are the same in every run, so nothing that hashes an
+ * address can differ between two runs of one trace. */
+char *nh_direct_map = (char *)0x100000000000UL;
+char *nh_vmemmap = (char *)0x180000000000UL;
+char *nh_arena = (char *)0x200000000000UL;
+static char *const nh_stack = (char *)0x280000000000UL;
+nh_u64 nh_arena_bytes = 1UL << 30;
+struct nh_trace *nh_trace;
+char *nh_shared;
+nh_u32 nh_current_op;
+static unsigned long shared_bytes;
+
+static void stop(int status)
+{
+	for (;;)
+		call3(SYS_exit_group, status, 0, 0);
+}
+
+void nh_log(const char *text)
+{
+	unsigned long length = 0;
+
+	while (text[length])
+		length++;
+	call3(SYS_write, 2, text, length);
+}
+
+static void map_at(void *where, unsigned long bytes)
+{
+	/* PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS|MAP_FIXED|MAP_NORESERVE */
+	long at = call6(SYS_mmap, (long)where, (long)bytes, 3, 0x4032, -1, 0);
+
+	if (at != (long)where) {
+		nh_log("native worker: cannot reserve address space\n");
+		stop(70);
+	}
+}
+
+static void copy_text(char *to, const char *from, unsigned long room)
+{
+	unsigned long i = 0;
+
+	for (; from && from[i] && i + 1 < room; i++)
+		to[i] = from[i];
+	to[i] = 0;
+}
+
+static void walk_frames(struct nh_fatal *fatal, nh_u64 pc, nh_u64 frame)
+{
+	nh_u64 low = (nh_u64)nh_stack, high = low + (8UL << 20);
+
+	fatal->frames = 0;
+	if (pc)
+		fatal->frame[fatal->frames++] = pc;
+	while (fatal->frames < NH_FRAMES && frame >= low && frame < high - 16 && !(frame & 7)) {
+		nh_u64 *words = (nh_u64 *)frame;
+
+		if (!words[1])
+			break;
+		fatal->frame[fatal->frames++] = words[1];
+		if (words[0] <= frame)
+			break;
+		frame = words[0];
+	}
+}
+
+static void record_fatal(nh_u32 ending, const char *text, nh_u64 address, nh_u64 pc, nh_u64 frame,
+			 nh_u32 signal)
+{
+	struct nh_fatal *fatal;
+
+	if (!nh_trace) {
+		nh_log("native worker: stopped while booting: ");
+		nh_log(text);
+		nh_log("\n");
+		{
+			struct nh_fatal local;
+			nh_u32 i, shift;
+			char word[20];
+
+			walk_frames(&local, pc, frame);
+			for (i = 0; i < local.frames; i++) {
+				for (shift = 0; shift < 16; shift++)
+					word[shift] =
+						"0123456789abcdef"[(local.frame[i] >> (60 - 4 * shift)) & 15];
+				word[16] = '\n';
+				word[17] = 0;
+				nh_log(word);
+			}
+		}
+		stop(71);
+	}
+	fatal = &nh_trace->fatal;
+	fatal->op = nh_current_op;
+	fatal->ending = ending;
+	fatal->signal = signal;
+	fatal->pc = pc;
+	fatal->address = address;
+	copy_text(fatal->text, text, NH_TEXT);
+	walk_frames(fatal, pc, frame);
+}
+
+void nh_fatal(nh_u32 ending, const char *text, nh_u64 address)
+{
+	record_fatal(ending, text, address, 0, (nh_u64)__builtin_frame_address(0), 0);
+	stop(0);
+	__builtin_unreachable();
+}
+
+void nh_unmodelled(const char *name)
+{
+	nh_fatal(NH_UNMODELLED, name, 0);
+}
+
+/* The layout of what the host kernel puts on the signal stack. */
+struct host_ucontext {
+	unsigned long flags;
+	void *link;
+	void *stack_base;
+	int stack_flags;
+	unsigned long stack_size;
+	unsigned long gregs[23]; /* r8..r15 rdi rsi rbp rbx rdx rax rcx rsp rip */
+};
+
+static void on_signal(int signal, int *info, struct host_ucontext *context)
+{
+	nh_u64 address = signal == 11 || signal == 7 ? *(nh_u64 *)((char *)info + 16) : 0;
+	const char *text = signal == 14 || signal == 27 ? "time limit" :
+			   signal == 11                 ? "invalid memory access" :
+			   signal == 7                  ? "bus error" :
+			   signal == 4                  ? "invalid instruction" :
+			   signal == 8                  ? "division error" :
+							  "signal";
+
+	record_fatal(signal == 14 || signal == 27 ? NH_HANG : NH_CRASH, text, address,
+		     context->gregs[16], context->gregs[10], (nh_u32)signal);
+	stop(0);
+}
+
+asm(".text\n.globl nh_restorer\nnh_restorer:\n\tmov $15, %eax\n\tsyscall\n");
+extern void nh_restorer(void);
+
+static void catch_signals(void)
+{
+	static char alternate[65536] __attribute__((aligned(16)));
+	static const int numbers[] = { 4, 5, 7, 8, 11, 14, 27, 31 };
+	struct {
+		void *base;
+		int flags;
+		unsigned long size;
+	} stack = { alternate, 0, sizeof(alternate) };
+	struct {
+		void *handler;
+		unsigned long flags;
+		void *restorer;
+		unsigned long mask;
+	} action = { (void *)on_signal, 0x0c000004UL, (void *)nh_restorer, ~0UL };
+	unsigned long i;
+
+	call3(SYS_sigaltstack, &stack, 0, 0);
+	for (i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		call4(SYS_rt_sigaction, numbers[i], &action, 0, 8);
+}
+
+static void set_time_limit(nh_u64 ms)
+{
+	/* ITIMER_PROF counts time spent, so that a busy machine is no hang; the
+	 * wall clock limit is the caller's. */
+	long timer[4] = { 0, 0, (long)(ms / 1000), (long)(ms % 1000) * 1000 };
+
+	call3(SYS_setitimer, 2, timer, 0);
+}
+
+static int read_all(void *to, unsigned long bytes)
+{
+	char *at = to;
+
+	while (bytes) {
+		long got = call3(SYS_read, 0, at, bytes);
+
+		if (got <= 0)
+			return 0;
+		at += got;
+		bytes -= (unsigned long)got;
+	}
+	return 1;
+}
+
+static nh_u64 run_child(nh_u64 offset)
+{
+	struct nh_trace *trace = (struct nh_trace *)(nh_shared + offset);
+	long child = call3(SYS_fork, 0, 0, 0);
+	int status = 0;
+
+	if (child == 0) {
+		call3(SYS_prctl, 1, 9, 0); /* die with the parent */
+		nh_trace = trace;
+		catch_signals();
+		set_time_limit(trace->time_limit_ms);
+		nh_run(trace, nh_shared);
+		stop(0);
+	}
+	if (child < 0)
+		return (nh_u64)child;
+	while (call4(SYS_wait4, child, &status, 0, 0) == -4)
+		;
+	if ((status & 0x7f) && trace->fatal.ending == 0) {
+		trace->fatal.ending = NH_CRASH;
+		trace->fatal.signal = (nh_u32)(status & 0x7f);
+		trace->fatal.op = (nh_u32)trace->done;
+		copy_text(trace->fatal.text, "killed", NH_TEXT);
+	}
+	return 0;
+}
+
+static void serve(void)
+{
+	nh_u64 request[2], reply;
+
+	catch_signals();
+	nh_boot();
+	reply = 0x6e61746976650001UL;
+	call3(SYS_write, 1, &reply, sizeof(reply));
+	/* A request names the first trace of a batch and how many follow it in the
+	 * table of offsets at the start of the shared memory. */
+	while (read_all(request, sizeof(request))) {
+		nh_u64 i, *table = (nh_u64 *)(nh_shared + request[0]);
+
+		reply = 0;
+		for (i = 0; i < request[1] && !reply; i++)
+			reply = run_child(table[i]);
+		call3(SYS_write, 1, &reply, sizeof(reply));
+	}
+	stop(0);
+}
+
+static unsigned long parse_number(const char *text)
+{
+	unsigned long value = 0;
+
+	while (*text >= '0' && *text <= '9')
+		value = value * 10 + (unsigned long)(*text++ - '0');
+	return value;
+}
+
+void nh_main(long *stack)
+{
+	long argc = stack[0];
+	char **argv = (char **)(stack + 1);
+	long at;
+
+	if (argc < 4) {
+		nh_log("native worker: expected the bytes of shared memory, nodes, 1G pages\n");
+		stop(64);
+	}
+	shared_bytes = parse_number(argv[1]);
+	nh_boot_nodes = (nh_u32)parse_number(argv[2]);
+	nh_boot_giant = (nh_u32)parse_number(argv[3]);
+	at = call6(SYS_mmap, 0x300000000000L, (long)shared_bytes, 3, 0x11, SHARED_FD, 0);
+	if (at != 0x300000000000L) {
+		nh_log("native worker: cannot map the shared memory\n");
+		stop(65);
+	}
+	nh_shared = (char *)at;
+	map_at(nh_direct_map, 64UL << 30);
+	map_at(nh_vmemmap, 1UL << 30);
+	map_at(nh_arena, nh_arena_bytes);
+	map_at(nh_stack, 8UL << 20);
+	asm volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall *%1\n\thlt" ::"r"(nh_stack + (8UL << 20) - 64),
+		     "r"(serve)
+		     : "memory");
+	__builtin_unreachable();
+}
+
+asm(".text\n.globl nh_start\nnh_start:\n\txor %ebp, %ebp\n\tmov %rsp, %rdi\n\tand $-16, %rsp\n\tcall nh_main\n\thlt\n");

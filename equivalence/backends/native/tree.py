@@ -1,0 +1,92 @@
+"""A kernel source tree as the user gave it: read, never written."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from equivalence.backends.native.errors import TreeError
+
+#: The files whose code is under test: unmodified, with all their initcalls.
+HOSTED = (
+    "mm/hugetlb.c",
+    "fs/hugetlbfs/inode.c",
+    "mm/hugetlb_cgroup.c",
+    "arch/x86/mm/hugetlbpage.c",
+)
+
+#: What decides the configuration and the generated headers; hashed to share the folder that holds
+#: them between trees that agree on it.
+_CONFIGURATION_INPUTS = (
+    "Makefile",
+    "Kbuild",
+    "kernel/bounds.c",
+    "arch/x86/kernel/asm-offsets.c",
+    "arch/x86/kernel/asm-offsets_64.c",
+    "include/linux/page-flags.h",
+    "include/linux/mmzone.h",
+    "include/linux/sched.h",
+    "arch/x86/include/asm/cpufeatures.h",
+    "arch/x86/entry/syscalls/syscall_64.tbl",
+)
+_CONFIGURATION_FOLDERS = ("arch/x86", "fs", "init", "kernel", "lib", "mm", "scripts/kconfig")
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTree:
+    """A folder with a kernel's sources."""
+
+    root: Path
+    version: tuple[int, int, int]
+
+    @property
+    def release(self) -> str:
+        """The version as the tree's Makefile states it, such as ``6.12.117``."""
+        return ".".join(str(number) for number in self.version)
+
+    def configuration_key(self, fragment: str) -> str:
+        """A key of everything the configuration is made from."""
+        state = hashlib.sha256(fragment.encode())
+        for path in self._configuration_files():
+            state.update(str(path.relative_to(self.root)).encode() + b"\0")
+            state.update(hashlib.sha256(path.read_bytes()).digest())
+        return state.hexdigest()[:24]
+
+    def _configuration_files(self) -> Iterable[Path]:
+        for name in _CONFIGURATION_INPUTS:
+            path = self.root / name
+            if path.is_file():
+                yield path
+        for name in _CONFIGURATION_FOLDERS:
+            yield from sorted((self.root / name).glob("Kconfig*"))
+
+
+def open_tree(folder: Path) -> KernelTree:
+    """Look at a folder and say which kernel it holds.
+
+    Raises:
+        TreeError: no such folder, no kernel, or hosted files that are missing.
+    """
+    root = folder.expanduser().absolute()
+    if not root.is_dir():
+        msg = f"{folder}: no such folder; expected the top of an unpacked kernel tree"
+        raise TreeError(msg)
+    try:
+        head = (root / "Makefile").read_text(errors="replace")[:2000]
+    except OSError:
+        msg = f"{folder}: has no Makefile; expected the top of an unpacked kernel tree"
+        raise TreeError(msg) from None
+    words = {key: value for key, value in re.findall(r"^(\w+) *= *(\w*) *$", head, re.MULTILINE)}
+    try:
+        version = (int(words["VERSION"]), int(words["PATCHLEVEL"]), int(words["SUBLEVEL"] or 0))
+    except (KeyError, ValueError):
+        msg = f"{folder}/Makefile: names no VERSION and PATCHLEVEL; expected a kernel's Makefile"
+        raise TreeError(msg) from None
+    missing = [name for name in HOSTED if not (root / name).is_file()]
+    if missing:
+        msg = f"{folder}: {missing[0]} is missing; expected a whole kernel tree (Linux {version[0]}.{version[1]})"
+        raise TreeError(msg)
+    return KernelTree(root, version)

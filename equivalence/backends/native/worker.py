@@ -1,0 +1,325 @@
+"""The process that runs an image: started once, it forks a child for every trace.
+
+Traces go in and results come out through shared memory; a request names a batch. The child of a
+trace that crashes, hangs or stops is gone, the worker goes on with the next trace.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import select
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from pathlib import Path
+from typing import Final, Self
+
+from equivalence.backends.native import sandbox
+from equivalence.backends.native.encode import RECORD_BYTES
+from equivalence.backends.native.errors import WorkerError
+
+SECTIONS: Final = (
+    "counters",
+    "nodes",
+    "lists",
+    "subpools",
+    "reservations",
+    "page_cache",
+    "page_tables",
+    "vmas",
+    "cgroups",
+    "user",
+    "policy",
+    "effects",
+)
+
+_FRAMES, _TEXT, _EVENTS = 12, 160, 64
+_RESULT = struct.Struct(f"<I4xqIIQIIQQQ{len(SECTIONS)}Q")
+_HEAD = struct.Struct("<7Q32q3Q")
+_FATAL = struct.Struct(f"<4I2Q{_FRAMES}Q{_TEXT}s")
+_EVENT = struct.Struct(f"<2IQ64s{_TEXT}s")
+_TRACE_BYTES = _HEAD.size + _FATAL.size + _EVENTS * _EVENT.size
+_HELLO: Final = 0x6E61746976650001
+_DIGEST, _LAST_ONLY = 1, 2
+
+SHARED_BYTES: Final = 256 << 20
+MEMORY_PAGES: Final = (2 << 30) // 4096
+ENDINGS: Final = (
+    "returned",
+    "refused",
+    "bug",
+    "crash",
+    "hang",
+    "deadlock",
+    "unmodelled",
+    "corruption",
+    "not run",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One encoded trace; ``world`` in the driver's order; ``observe`` also writes states down."""
+
+    ops: bytes
+    world: tuple[int, ...]
+    digest: bool = True
+    observe: bool = False
+    last_only: bool = False
+    seconds: float = 5.0
+
+    @property
+    def count(self) -> int:
+        """Number of operations."""
+        return len(self.ops) // RECORD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class RawResult:
+    """What the driver wrote for one operation (the first is the state before all operations)."""
+
+    ending: int
+    ret: int
+    signal: int
+    si_code: int
+    value: int | None
+    warnings: int
+    warning_hash: int
+    digest: tuple[int, ...]
+    observation: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """What ended a trace before its last operation: where, as addresses in the image."""
+
+    op: int
+    ending: int
+    signal: int
+    address: int
+    frames: tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A WARN or a BUG: the function, the condition and the address in the image."""
+
+    op: int
+    kind: int
+    address: int
+    function: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawTrace:
+    """Everything the driver wrote for one trace."""
+
+    results: tuple[RawResult, ...]
+    fatal: Fatal | None
+    events: tuple[Event, ...]
+    blob: bytes  # the result records, for comparing two runs at once
+
+
+class Worker:
+    """A running image."""
+
+    def __init__(self, image: str, *, nodes: int = 2, giant: bool = False) -> None:
+        """Start it.
+
+        Raises:
+            WorkerError: it does not come up; the message has its last words.
+        """
+        self._descriptor = os.memfd_create("equivcheck-native", os.MFD_CLOEXEC)
+        os.ftruncate(self._descriptor, SHARED_BYTES)
+        self._memory = mmap.mmap(self._descriptor, SHARED_BYTES)
+        command = [image, str(SHARED_BYTES), str(nodes), str(int(giant))]
+        apply_limits = sandbox.limits(cpu_seconds=24 * 3600, memory=False)
+        descriptor = self._descriptor
+
+        def child() -> None:
+            os.dup2(descriptor, 3)
+            apply_limits()
+
+        folder = os.path.dirname(image)
+        words = sandbox.wrap(command, read=[Path(folder)], system=False)
+        self._process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=child,  # noqa: PLW1509 -- no threads hold locks here
+            pass_fds=(3,),
+            bufsize=0,
+        )
+        if self._reply(20.0) != _HELLO:
+            raise WorkerError("the native worker did not start: " + self._last_words())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the process and give the memory back."""
+        process = self._process
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        if not self._memory.closed:
+            self._memory.close()
+            os.close(self._descriptor)
+
+    def _last_words(self) -> str:
+        self._process.kill()
+        assert self._process.stderr is not None
+        return self._process.stderr.read(4000).decode(errors="replace").strip() or "no message"
+
+    def _reply(self, seconds: float) -> int | None:
+        """The worker's next word; None if it died or took too long."""
+        assert self._process.stdout is not None
+        stream = self._process.stdout
+        deadline = time.monotonic() + seconds
+        while True:
+            ready, _, _ = select.select([stream], [], [], min(0.25, seconds))
+            if ready:
+                data = os.read(stream.fileno(), 8)
+                return int(struct.unpack("<Q", data)[0]) if len(data) == 8 else None
+            if time.monotonic() > deadline or self._resident() > MEMORY_PAGES:
+                return None
+
+    def _resident(self) -> int:
+        """Base pages that the worker and its children hold, as far as can be seen."""
+        try:
+            with open(f"/proc/{self._process.pid}/statm") as file:
+                return int(file.read().split()[1])
+        except (OSError, ValueError, IndexError):
+            return 0
+
+    def run(self, jobs: Sequence[Job], *, decode: bool = True) -> list[RawTrace]:
+        """Run traces, each in a child of its own.
+
+        With ``decode`` false the results are only the blob of each trace.
+
+        Raises:
+            WorkerError: the worker itself died, or a trace is larger than the shared memory.
+        """
+        done: list[RawTrace] = []
+        waiting = list(jobs)
+        while waiting:
+            batch: list[tuple[Job, int]] = []
+            at = 8 * 1024
+            while waiting and len(batch) < 1024:
+                room = self._room(waiting[0])
+                if at + room > SHARED_BYTES:
+                    break
+                batch.append((waiting.pop(0), at))
+                at += room
+            if not batch:
+                msg = f"a trace of {waiting[0].count} operations does not fit the shared memory"
+                raise WorkerError(msg)
+            for job, offset in batch:
+                self._write(job, offset)
+            offsets = [offset for _, offset in batch]
+            self._memory[0 : 8 * len(offsets)] = struct.pack(f"<{len(offsets)}Q", *offsets)
+            assert self._process.stdin is not None
+            try:
+                self._process.stdin.write(struct.pack("<2Q", 0, len(batch)))
+            except BrokenPipeError:
+                raise WorkerError("the native worker is gone: " + self._last_words()) from None
+            reply = self._reply(10 + 4 * sum(job.seconds for job, _ in batch))
+            if reply != 0:
+                raise WorkerError("the native worker stopped: " + self._last_words())
+            done += [self._read(job, offset, decode=decode) for job, offset in batch]
+        return done
+
+    def _room(self, job: Job) -> int:
+        words = 2048 * (job.count + 1) if job.observe else 0
+        size = _TRACE_BYTES + len(job.ops) + (job.count + 1) * _RESULT.size + 8 * words
+        return (size + 4095) & ~4095
+
+    def _write(self, job: Job, offset: int) -> None:
+        ops = offset + _TRACE_BYTES
+        results = ops + len(job.ops)
+        observations = results + (job.count + 1) * _RESULT.size
+        observations = (observations + 7) & ~7
+        words = (self._room(job) + offset - observations) // 8 if job.observe else 0
+        flags = (_DIGEST if job.digest else 0) | (_LAST_ONLY if job.last_only else 0)
+        world = (*job.world, *([0] * (32 - len(job.world))))
+        head = _HEAD.pack(
+            job.count, ops, results, observations, words, flags, int(job.seconds * 1000),
+            *world, 0, 0, 0,
+        )  # fmt: skip
+        memory = self._memory
+        memory[offset : offset + len(head)] = head
+        blank = ops - offset - len(head)
+        memory[offset + len(head) : ops] = bytes(blank)
+        memory[ops:results] = job.ops
+        memory[results:observations] = bytes(observations - results)
+
+    def _read(self, job: Job, offset: int, *, decode: bool) -> RawTrace:
+        memory = self._memory
+        head = _HEAD.unpack_from(memory, offset)
+        ops, results, observations = head[1], head[2], head[3]
+        finished, events = head[-3], head[-1]
+        blob = bytes(memory[results : results + (job.count + 1) * _RESULT.size])
+        at = offset + _HEAD.size
+        op, ending, number, frames, _pc, address, *rest = _FATAL.unpack_from(memory, at)
+        fatal = None
+        if ending:
+            words = tuple(rest[:_FRAMES][: min(frames, _FRAMES)])
+            fatal = Fatal(op, ending, number, address, words, _text(rest[-1]))
+        notes: list[Event] = []
+        at += _FATAL.size
+        for _ in range(min(events, _EVENTS)):
+            where, kind, address, function, text = _EVENT.unpack_from(memory, at)
+            notes.append(Event(where, kind, address, _text(function), _text(text)))
+            at += _EVENT.size
+        del ops
+        if not decode:
+            return RawTrace((), fatal, tuple(notes), blob)
+        last = finished if fatal is None else min(finished + 1, job.count)
+        made = [
+            self._result(results + number * _RESULT.size, observations, full=job.observe)
+            for number in range(last + 1)
+        ]
+        return RawTrace(tuple(made), fatal, tuple(notes), blob)
+
+    def _result(self, at: int, observations: int, *, full: bool) -> RawResult:
+        (ending, ret, number, code, value, has_value, warnings, warning_hash, first, count,
+         *digest) = _RESULT.unpack_from(self._memory, at)  # fmt: skip
+        words: tuple[int, ...] = ()
+        if full and count:
+            start = observations + 8 * first
+            words = struct.unpack(f"<{count}Q", self._memory[start : start + 8 * count])
+        return RawResult(
+            ending, ret, number, code, value if has_value else None, warnings, warning_hash,
+            tuple(digest), words,
+        )  # fmt: skip
+
+
+def _text(data: bytes) -> str:
+    return data.partition(b"\0")[0].decode(errors="replace")
+
+
+def signal_name(number: int) -> str:
+    """``SIGBUS`` for 7, and so on."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
