@@ -37,6 +37,18 @@ _FACTORS = (0.0, 0.5, 1.0, 1.0, 1.0, 3.0)
 #: Without these no trace gets anywhere.
 _KEPT = frozenset({"spawn", "mmap", "touch_write"})
 
+#: What must be in play for a kind of operation to do anything (else: a process).
+_NEEDS = {
+    **dict.fromkeys(("mount", "set_nr_hugepages", "set_nr_overcommit_hugepages"), "nothing"),
+    **dict.fromkeys(("set_node_nr_hugepages", "cgroup_create", "shmget", "fail_buddy"), "nothing"),
+    **dict.fromkeys(("munmap", "mremap", "mprotect", "madvise", "mbind"), "mapping"),
+    **dict.fromkeys(("touch_read", "touch_write"), "mapping"),
+    **dict.fromkeys(("close", "ftruncate", "fallocate"), "file"),
+    **dict.fromkeys(("open", "unlink", "umount"), "mount"),
+    **dict.fromkeys(("cgroup_set", "cgroup_attach", "cgroup_rmdir"), "cgroup"),
+    **dict.fromkeys(("shmat", "shm_rmid"), "shm"),
+}
+
 
 class _Process:
     """Names in play in one process: mapping -> length in huge pages, and open files."""
@@ -95,9 +107,27 @@ class HugetlbGenerator:
                 kind = "spawn"
         else:
             kind = self._order[bisect(self._weights, self._random() * self._total)]
-            if not self._procs and kind not in ("mount", "set_nr_hugepages"):
-                kind = "spawn"
+            kind = self._possible(kind)
         return Op(kind, self._draws[kind]())
+
+    def _possible(self, kind: str) -> str:
+        """Mostly, what an operation needs first: without a mapping, say, ``mmap`` for a touch."""
+        if self._random() < 0.03:
+            return kind
+        need = _NEEDS.get(kind, "")
+        if not self._procs and need != "nothing":
+            kind = "spawn"
+        elif need == "mapping" and not any(p.maps for p in self._procs.values()):
+            kind = "mmap"
+        elif need == "file" and not any(p.fds for p in self._procs.values()):
+            kind = "open" if self._mounts else "mount"
+        elif need == "mount" and not self._mounts:
+            kind = "mount"
+        elif need == "cgroup" and not self._cgroups:
+            kind = "cgroup_create"
+        elif need == "shm" and not self._shms:
+            kind = "shmget"
+        return kind if kind in self._draws else "spawn"
 
     def saw(self, op: Op, outcome: Outcome) -> None:
         """Keep the names in play: what an operation made or ended, if it succeeded."""
