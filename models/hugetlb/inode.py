@@ -206,7 +206,7 @@ def hugetlbfs_get_inode(sb: SuperBlock, directory: Inode | None, mode: int) -> I
     inode = new_inode(sb)
     if inode is not None:
         inode.i_mode = mode
-        inode.i_mapping.i_private_data = resv_map
+        inode.resv_map = resv_map
         inode.seals = F_SEAL_SEAL
     elif resv_map is not None:
         kref_put(resv_map, resv_map_release)

@@ -239,7 +239,7 @@ def remove_inode_hugepages(inode: Inode, lstart: int, lend: int) -> None:
 def hugetlbfs_evict_inode(inode: Inode) -> None:
     """Give up all pages and reservations of an inode that nobody refers to."""
     remove_inode_hugepages(inode, 0, LLONG_MAX)
-    resv_map = inode.i_mapping.i_private_data
+    resv_map = inode.resv_map
     if resv_map is not None:
         resv_map_release(resv_map)
 

@@ -13,6 +13,7 @@ from models.hugetlb.hstate import default_hstate
 from models.hugetlb.inode import hugetlbfs_statfs
 from models.hugetlb.structs import huge_page_size
 from models.kernel.cgroup import cgroup_file_read
+from models.kernel.lists import list_entries
 from models.kernel.nodes import N_MEMORY
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from models.kernel.fs import mounts
     from models.kernel.machine import machine
     from models.kernel.nodes import node_states
-    from models.kernel.structs import PteSlot
+    from models.kernel.structs import Folio, PteSlot
     from models.kernel.task import Mapping, Task
 
 
@@ -112,6 +113,16 @@ def read_task(task: Task) -> dict[str, Any]:
         "maps": {name: read_mapping(task, mapping) for name, mapping in task.maps.items()},
         "fds": fds,
         "hugetlb_pages": task.mm.hugetlb_usage >> 9,
+    }
+
+
+def read_frames() -> dict[str, Folio]:
+    """Every folio that an hstate has, by ``node:frame``: how long a page stays the same page."""
+    return {
+        f"{folio.nid}:{folio.pfn >> 9}": folio
+        for h in hstates
+        for folio_list in (*h.hugepage_freelists, h.hugepage_activelist)
+        for folio in list_entries(folio_list)
     }
 
 

@@ -142,7 +142,7 @@ class AddressSpace:
     """struct address_space: page cache (index in huge pages of its hstate, as the hugetlb page
     cache uses since 6.7 after shifting), shared and private mappings of the file."""
 
-    __slots__ = ("host", "i_mmap", "i_mmap_rwsem", "i_private_data", "i_private_lock", "pages")
+    __slots__ = ("host", "i_mmap", "i_mmap_rwsem", "i_private_lock", "pages")
 
     def __init__(self, host: Inode | None) -> None:
         self.host = host
@@ -152,7 +152,6 @@ class AddressSpace:
         self.i_mmap: list[VmArea] = []
         self.i_mmap_rwsem = RWSem("i_mmap_rwsem")
         self.i_private_lock = Lock("i_private_lock")
-        self.i_private_data: Any = None
 
 
 class Inode:
@@ -187,6 +186,7 @@ class Inode:
         self.i_lock = Lock("i_lock")
         self.i_rwsem = RWSem("i_rwsem")
         self.i_mapping = AddressSpace(self)
+        #: i_private_data of the inode's own address space.
         self.resv_map: ResvMap | None = None
         self.policy: Any = None
         self.seals = 0
