@@ -155,7 +155,7 @@ class AddressSpace:
 
 
 class Inode:
-    """struct inode with its hugetlbfs_inode_info; sizes in bytes, ``i_blocks`` in 512-byte units."""
+    """struct inode with its hugetlbfs_inode_info; bytes, but ``i_blocks`` in units of 512 bytes."""
 
     __slots__ = (
         "i_blocks",
@@ -250,7 +250,7 @@ class FileOperations(NamedTuple):
 
 
 class VmOperations(NamedTuple):
-    """struct vm_operations_struct; made by a static_data function so that its entries are linked."""
+    """struct vm_operations_struct; made by a static_data function so that entries are linked."""
 
     fault: Callable[..., Any]
     open: Callable[[VmArea], None]
