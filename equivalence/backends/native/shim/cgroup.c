@@ -136,16 +136,19 @@ int nh_cgroup_remove(unsigned int slot)
 	return 0;
 }
 
+/* the group whose file is being written */
+static struct cgroup_subsys_state *writing;
+
 struct cgroup_subsys_state *of_css(struct kernfs_open_file *of)
 {
-	return of->kn->priv;
+	return writing;
 }
 
 /* file: 0 = max, 1 = rsvd.max */
 int nh_cgroup_write(unsigned int slot, unsigned int which, const char *text)
 {
 	static const char *const names[] = { "2MB.max", "2MB.rsvd.max" };
-	struct kernfs_node parent = {}, node = {};
+	struct kernfs_node node = {};
 	struct kernfs_open_file of = { .kn = &node };
 	char line[64];
 	unsigned int i;
@@ -157,13 +160,7 @@ int nh_cgroup_write(unsigned int slot, unsigned int which, const char *text)
 
 		if (strcmp(files[i]->name, names[which]))
 			continue;
-		/* the tree reads the state from the directory and the type from the file */
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 15, 0)
-		rcu_assign_pointer(node.__parent, &parent);
-#else
-		node.parent = &parent;
-#endif
-		parent.priv = &slots[slot]->group;
+		writing = slots[slot]->css;
 		node.priv = files[i];
 		strscpy(line, text, sizeof(line));
 		ret = files[i]->write(&of, line, strlen(line), 0);

@@ -306,6 +306,7 @@ static long do_spawn(struct nh_proc *proc)
 		nh_task_exit(task);
 		return -ENOMEM;
 	}
+	task->mm->task_size = TASK_SIZE;
 	task->active_mm = task->mm;
 	proc->task = task;
 	return 0;
@@ -612,6 +613,7 @@ void nh_run(struct nh_trace *trace, char *shared)
 
 extern initcall_entry_t nh_initcalls_start[], nh_initcalls_end[];
 extern void vfs_caches_init_early(void), vfs_caches_init(void);
+extern struct workqueue_struct *mm_percpu_wq;
 extern void radix_tree_init(void), maple_tree_init(void), anon_vma_init(void), numa_policy_init(void);
 extern void proc_caches_init(void), mm_cache_init(void), cred_init(void), mmap_init(void);
 unsigned int nh_boot_nodes, nh_boot_giant;
@@ -639,6 +641,7 @@ void nh_boot(void)
 	vfs_caches_init_early();
 	vfs_caches_init();
 	numa_policy_init();
+	mm_percpu_wq = (struct workqueue_struct *)1; /* named in calls, never looked into */
 	nh_boot_cgroups();
 	for (at = nh_initcalls_start; at < nh_initcalls_end; at++)
 		initcall_from_entry(at)();

@@ -277,7 +277,7 @@ static void put_entry(struct mm_struct *mm, unsigned long address)
 	} else if (!(entry & (_PAGE_PRESENT | _PAGE_PROTNONE))) {
 		put(1);
 	} else {
-		unsigned long pfn = (entry & PTE_PFN_MASK) >> PAGE_SHIFT;
+		unsigned long pfn = pte_pfn(__pte(entry));
 
 		put(2 | (entry & _PAGE_RW ? 4 : 0) | (entry & _PAGE_DIRTY ? 8 : 0) |
 		    (entry & _PAGE_PRESENT ? 16 : 0) | folio_word(pfn) << 8 |

@@ -57,7 +57,6 @@ int nh_task_exit(struct task_struct *task)
 {
 	struct mm_struct *mm = task->mm;
 
-	task->flags |= PF_EXITING;
 	task->mm = task->active_mm = NULL;
 	if (mm)
 		mmput(mm);
