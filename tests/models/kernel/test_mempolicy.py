@@ -74,6 +74,7 @@ def test_what_each_policy_asks_for(k: Kernel, mode: int, nid: int, mask: int | N
 
 def test_local_prefers_the_node_of_the_moment(k: Kernel) -> None:
     assert k.kernel_set_mempolicy(MPOL_PREFERRED, 0) == 0
+    assert k.task.mempolicy is not None
     assert k.task.mempolicy.mode == MPOL_LOCAL
     k.sched_setaffinity(1)
     assert k.huge_node(vma(k), 0, 0)[0] == 1
@@ -209,6 +210,7 @@ def test_a_new_cpuset_rebinds_policies(k: Kernel, flags: int, mode: int, nodes: 
     k.task.mems_allowed = 0b011
     k.kernel_set_mempolicy(mode | flags, 0b011)
     k.cpuset_change_task_nodemask(k.task, 0b110)
+    assert k.task.mempolicy is not None
     assert k.task.mempolicy.nodes == nodes
     assert k.cpuset_current_mems_allowed() == 0b110
 
