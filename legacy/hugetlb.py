@@ -353,6 +353,7 @@ from models.hugetlb.vm_ops import (
     hugetlb_vm_op_fault,
 )
 from models.hugetlb.fork import hugetlb_install_folio, copy_hugetlb_page_range
+from models.hugetlb.move import move_huge_pte, move_hugetlb_page_tables
 from models.hugetlb.unmap import (
     _unmap_hugepage_range,
     _hugetlb_zap_begin,
@@ -369,6 +370,7 @@ from models.hugetlb.fault import (
     hugetlb_fault_mutex_hash,
     hugetlb_fault,
 )
+from models.hugetlb.protect import hugetlb_change_protection
 from models.hugetlb.reserve import hugetlb_reserve_pages, hugetlb_unreserve_pages
 from models.hugetlb.vm_ops import hugetlb_unshare_pmds
 
@@ -505,6 +507,8 @@ __all__ = [
     "hugetlb_vm_op_fault",
     "hugetlb_install_folio",
     "copy_hugetlb_page_range",
+    "move_huge_pte",
+    "move_hugetlb_page_tables",
     "_unmap_hugepage_range",
     "_hugetlb_zap_begin",
     "_hugetlb_zap_end",
@@ -518,6 +522,7 @@ __all__ = [
     "hugetlb_no_page",
     "hugetlb_fault_mutex_hash",
     "hugetlb_fault",
+    "hugetlb_change_protection",
     "hugetlb_reserve_pages",
     "hugetlb_unreserve_pages",
     "hugetlb_unshare_pmds",
