@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from models.kernel.madvise import sys_madvise
 from models.kernel.mempolicy import (
     MPOL_BIND,
     MPOL_DEFAULT,
@@ -27,14 +28,24 @@ from models.kernel.mman import (
     MADV_POPULATE_WRITE,
     MADV_REMOVE,
     MADV_WIPEONFORK,
+    MREMAP_FIXED,
+    MREMAP_MAYMOVE,
 )
+from models.kernel.mprotect import sys_mprotect
+from models.kernel.mremap import sys_mremap
 from models.kernel.opframe import (
+    SLOT_SIZE,
     begin,
     finish,
+    free_slot,
+    lose_pages,
+    mapping_size,
     node_mask,
+    number,
     refuse,
 )
-from models.kernel.syscalls_memory import page_range
+from models.kernel.syscalls_memory import PROTS, page_range
+from models.kernel.task import Mapping
 
 if TYPE_CHECKING:
     from models.schema.outcome import Outcome
@@ -79,3 +90,51 @@ def op_set_mempolicy(args: Args) -> Outcome:
     if task is None or mode is None or nodes < 0:
         return refuse()
     return finish(kernel_set_mempolicy(mode, nodes))
+
+
+def op_mremap(args: Args) -> Outcome:
+    """mremap(2) of a part of a mapping, to a mapping of a new name or in place."""
+    task = begin(args["proc"])
+    found = page_range(task, args) if task is not None else None
+    if task is None or found is None:
+        return refuse()
+    mapping, start, length = found
+    size = mapping_size(mapping)
+    first, pages = (start - mapping.start) // size, length // size
+    new_pages = number(args, "new_len", pages)
+    name, to = str(args["map"]), str(args.get("to", ""))
+    if new_pages < 0 or (first + new_pages) * size > SLOT_SIZE or to in task.maps:
+        return refuse()
+    if to:
+        target = free_slot(task)
+        ret = sys_mremap(start, length, new_pages * size, MREMAP_MAYMOVE | MREMAP_FIXED, target)
+        if ret >= 0:
+            task.maps[to] = Mapping(target, new_pages, mapping.hstate)
+            lose_pages(task, name, first, pages)
+    else:
+        ret = sys_mremap(start, length, new_pages * size, 0, 0)
+        if ret >= 0:
+            if first + new_pages > mapping.pages:
+                task.maps[name] = mapping._replace(pages=first + new_pages)
+            lose_pages(task, name, first + new_pages, pages - new_pages)
+    return finish(ret)
+
+
+def op_mprotect(args: Args) -> Outcome:
+    """mprotect(2) of a part of a mapping."""
+    task = begin(args["proc"])
+    found = page_range(task, args) if task is not None else None
+    prot = PROTS.get(str(args["prot"]))
+    if found is None or prot is None:
+        return refuse()
+    return finish(sys_mprotect(found[1], found[2], prot))
+
+
+def op_madvise(args: Args) -> Outcome:
+    """madvise(2) of a part of a mapping, by default of the whole."""
+    task = begin(args["proc"])
+    found = page_range(task, args) if task is not None else None
+    advice = ADVICE.get(str(args["advice"]))
+    if found is None or advice is None:
+        return refuse()
+    return finish(sys_madvise(found[1], found[2], advice))
