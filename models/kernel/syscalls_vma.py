@@ -20,6 +20,7 @@ from models.kernel.mempolicy import (
     kernel_mbind,
     kernel_set_mempolicy,
 )
+from models.kernel.migrate import kernel_migrate_pages
 from models.kernel.mman import (
     MADV_DONTFORK,
     MADV_DONTNEED,
@@ -138,3 +139,12 @@ def op_madvise(args: Args) -> Outcome:
     if found is None or advice is None:
         return refuse()
     return finish(sys_madvise(found[1], found[2], advice))
+
+
+def op_migrate_pages(args: Args) -> Outcome:
+    """migrate_pages(2) of the process itself."""
+    task = begin(args["proc"])
+    source, target = node_mask(args["from"]), node_mask(args["to"])
+    if task is None or source < 0 or target < 0:
+        return refuse()
+    return finish(kernel_migrate_pages(source, target))
