@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterable, Mapping
 from functools import cache
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 import legacy.hugetlb
@@ -23,8 +23,20 @@ from equivalence.subjects.hugetlb.predicates import DEBIT, NOT_OVERRIDDEN, REFUS
 from models.kernel.machine import KernelBug, KernelDeadlock, KernelHang, Unmodelled
 from models.schema.outcome import Ending
 from refactored.steps import after_patch1, after_patch2
+from stable import alloc_cgroup, cow_from_owner, dissolve, truncate, unmap
 
 DEFAULT: Final = "vma-dependence"
+STABLE: Final = "stable-6.12.y"
+
+#: Of each fix: short name, what it does, the module with the changed bodies, and whether it
+#: declares a change of behaviour.
+_FIXES: Final = (
+    ("cow-from-owner", "Let an owner's copy use the subpool's reserve", cow_from_owner, True),
+    ("cgroup-pointers", "Keep the two cgroup charges apart", alloc_cgroup, True),
+    ("unmap", "Give a reservation back on the last unmap only", unmap, True),
+    ("dissolve", "Count a dissolved surplus page off the surplus", dissolve, True),
+    ("truncate", "Lock a file's page before it is unmapped again", truncate, False),
+)
 
 
 def modules_of(package: ModuleType) -> list[ModuleType]:
@@ -81,6 +93,44 @@ def vma_dependence() -> Series:
             ),
         ),
     )
+
+
+@cache
+def stable() -> Series:
+    """From the base to 6.12.117, one step for each fix that can be seen in behaviour or flow."""
+    return Series(
+        STABLE,
+        "mm/hugetlb.c from v6.12-rc3 to 6.12.117",
+        base(),
+        tuple(
+            Patch(
+                name,
+                title,
+                replace=replaced(module, base().table),
+                add=added(module, base().table),
+                declares_change=declares,
+            )
+            for name, title, module, declares in _FIXES
+        ),
+    )
+
+
+def replaced(module: ModuleType, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The functions of a module that take the place of the base's."""
+    return {n: f for n, f in _own(module).items() if n in table}
+
+
+def added(module: ModuleType, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The functions of a module that the base does not have."""
+    return {n: f for n, f in _own(module).items() if n not in table}
+
+
+def _own(module: ModuleType) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, FunctionType) and value.__module__ == module.__name__
+    }
 
 
 class HugetlbConventions:
