@@ -17,7 +17,7 @@ from equivalence.oracle import (
     outcome_differences,
     state_differences,
 )
-from equivalence.subject import System
+from equivalence.subject import System, WorldError
 from models.schema.divergence import Difference, Divergence
 from models.schema.outcome import OK, Outcome
 from models.schema.trace import Args, Op, Trace
@@ -35,9 +35,6 @@ class FaultError(Exception):
     def __init__(self, message: str, sort: str) -> None:
         super().__init__(message)
         self.sort = sort
-
-    def __reduce__(self) -> tuple[type[FaultError], tuple[str, str]]:
-        return FaultError, (str(self), self.sort)
 
 
 class Lockstep:
@@ -62,12 +59,19 @@ class Lockstep:
 
         Raises:
             WorldError: the world cannot boot.
+            FaultError: a system raised, or its digest does not say what its observation says.
         """
-        self.before.boot(world)
-        self.after.boot(world)
         self.index = 0
         self.dead = False
-        return self._compare_state(Op("world", world), -1)
+        op = Op("world", world)
+        for system in (self.before, self.after):
+            try:
+                system.boot(world)
+            except WorldError:
+                raise
+            except Exception as error:
+                raise self._raised(system, error, f"at boot of {op}") from error
+        return self._compare_state(op, -1)
 
     def step(self, op: Op) -> Divergence | None:
         """Run one operation on both sides and compare.
@@ -119,10 +123,12 @@ class Lockstep:
         try:
             return system.apply(op)
         except Exception as error:
-            side = "before" if system is self.before else "after"
-            sort = f"the system {side} the patch raised {type(error).__name__}"
-            msg = f"{sort}: {error}, in op {self.index - 1} ({op})"
-            raise FaultError(msg, sort) from error
+            raise self._raised(system, error, f"in op {self.index - 1} ({op})") from error
+
+    def _raised(self, system: System, error: Exception, place: str) -> FaultError:
+        side = "before" if system is self.before else "after"
+        sort = f"the system {side} the patch raised {type(error).__name__}"
+        return FaultError(f"{sort}: {error}, {place}", sort)
 
     def _compare_state(self, op: Op, index: int) -> Divergence | None:
         oracle = self.oracle

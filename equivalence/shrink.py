@@ -141,17 +141,10 @@ class Shrinker:
             size //= 2
 
     def _pairs(self) -> None:
-        if len(self.best.ops) > SHORT:
-            return
-        second = len(self.best.ops) - 1
-        while second > 0:
-            for first in range(second - 1, -1, -1):
-                ops = self.best.ops
-                if second >= len(ops):
-                    break
-                rest = ops[:first] + ops[first + 1 : second] + ops[second + 1 :]
-                self.consider(self.best.with_ops(rest))
-            second -= 1
+        if len(self.best.ops) <= SHORT:
+            for second in range(len(self.best.ops) - 1, 0, -1):
+                for first in range(second - 1, -1, -1):
+                    self.consider(_without(_without(self.best, second), first))
 
     def _names(self) -> None:
         for old, new in self._mergeable():
@@ -174,28 +167,26 @@ class Shrinker:
 
     def _optional(self) -> None:
         for index, key in self._places():
-            op = self._op(index)
-            if op is not None and key not in self._ops[op.kind].required and key in op.args:
+            op = self.best.ops[index]
+            if key not in self._ops[op.kind].required:
                 args = {k: v for k, v in op.args.items() if k != key}
                 self.consider(_with_op(self.best, index, Op(op.kind, args)))
 
     def _values(self) -> None:
         for index, key in self._places():
-            op = self._op(index)
-            if op is not None and key in op.args:
-                for value in _lower(op.args[key], self._ops[op.kind].domains.get(key, ())):
-                    trial = Op(op.kind, {**op.args, key: value})
-                    if self.consider(_with_op(self.best, index, trial)):
-                        break
+            op = self.best.ops[index]
+            for value in _lower(op.args[key], self._ops[op.kind].domains.get(key, ())):
+                if self.consider(_with_op(self.best, index, Op(op.kind, {**op.args, key: value}))):
+                    break
 
     def _places(self) -> list[tuple[int, str]]:
-        """Index and key of every argument, last operation first."""
+        """Index and key of every argument, last operation first.
+
+        Changing an operation cannot make an earlier one fail, so the places that are left stay
+        there when a trace is taken.
+        """
         ops = self.best.ops
         return [(index, key) for index in range(len(ops) - 1, -1, -1) for key in ops[index].args]
-
-    def _op(self, index: int) -> Op | None:
-        """The operation now at an index; a trace that was taken may be shorter than before."""
-        return self.best.ops[index] if index < len(self.best.ops) else None
 
     def _together(self) -> None:
         for number in self._numbers():
@@ -205,30 +196,18 @@ class Shrinker:
             self.consider(self._shifted(self.best, number))
 
     def _shift(self) -> None:
-        if len(self.best.ops) > SHORT:
-            return
-        index = len(self.best.ops) - 1
-        while index >= 0:
-            for number in self._numbers():
-                ops = self.best.ops
-                if index >= len(ops):
-                    break
-                shorter = self.best.with_ops(ops[:index] + ops[index + 1 :])
-                self.consider(self._shifted(shorter, number))
-            index -= 1
+        if len(self.best.ops) <= SHORT:
+            for index in range(len(self.best.ops) - 1, -1, -1):
+                for number in self._numbers():
+                    self.consider(self._shifted(_without(self.best, index), number))
 
     def _absorb(self) -> None:
-        if len(self.best.ops) > SHORT:
-            return
-        for index in range(len(self.best.ops) - 1, -1, -1):
-            for key, domain in self._worlds.items():
-                if index < len(self.best.ops) and key in self.best.world:
-                    ops = self.best.ops[:index] + self.best.ops[index + 1 :]
-                    shorter = self.best.with_ops(ops)
-                    any(
-                        self.consider(shorter.with_world({**self.best.world, key: v}))
-                        for v in domain
-                    )
+        if len(self.best.ops) <= SHORT:
+            for index in range(len(self.best.ops) - 1, -1, -1):
+                for key in self.best.world:
+                    for value in self._worlds.get(key, ()):
+                        world = {**self.best.world, key: value}
+                        self.consider(_without(self.best, index).with_world(world))
 
     def _world(self) -> None:
         for key in self.best.world:
@@ -293,6 +272,11 @@ def _renamed(trace: Trace, old: str, new: str) -> Trace:
         Op(op.kind, {key: new if value == old else value for key, value in op.args.items()})
         for op in trace.ops
     )
+
+
+def _without(trace: Trace, index: int) -> Trace:
+    """The trace without one operation; the same trace if it has become shorter than that."""
+    return trace.with_ops(trace.ops[:index] + trace.ops[index + 1 :])
 
 
 def _with_op(trace: Trace, index: int, op: Op) -> Trace:

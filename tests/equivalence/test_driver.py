@@ -163,6 +163,18 @@ def test_a_system_that_raises_is_a_fault_of_ours() -> None:
         run(Raising(plenty), Toy(plenty), give)
 
 
+def test_a_system_that_raises_at_boot_is_a_fault_of_ours() -> None:
+    class Unbootable(Toy):
+        def boot(self, world: Args) -> None:
+            raise ZeroDivisionError("no clock")
+
+    with pytest.raises(FaultError) as caught:
+        run(Toy(plenty), Unbootable(plenty))
+    assert str(caught.value) == (
+        "the system after the patch raised ZeroDivisionError: no clock, at boot of world pages=2"
+    )
+
+
 def test_a_digest_that_says_more_than_the_observation_is_a_fault_of_ours() -> None:
     with pytest.raises(FaultError, match=r"digests differ after op -1 \(world pages=2\), but no"):
         run(VagueDigest(plenty), VagueDigest(plenty))

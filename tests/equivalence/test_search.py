@@ -129,8 +129,8 @@ def test_thorough_traces_audit_digests() -> None:
 
 def test_every_sixteenth_trace_is_thorough_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(Lockstep, "audit", lambda self: calls.append(session.findings.traces))
     session = Session(ToySubject(), toys())
+    monkeypatch.setattr(Lockstep, "audit", lambda self: calls.append(session.findings.traces))
     for _ in range(34):
         session.begin({"pages": 2})
         session.step(ONE)
@@ -216,18 +216,21 @@ def test_defect_index_names_the_operation_that_shows_it_first() -> None:
 def test_goals_are_asked_until_reached() -> None:
     asked: list[str] = []
 
-    def give(op: Op, outcome: Outcome) -> bool:
+    def given(op: Op, outcome: Outcome) -> bool:
         asked.append(op.kind)
         return outcome == OK
 
     class Subject(ToySubject):
-        goals: Sequence[Goal] = (Goal("given", "something is given back", give, "give"),)
+        goals: Sequence[Goal] = (
+            Goal("given", "something is given back", given, "give"),
+            Goal("twice", "never", lambda op, outcome: False, "give"),
+        )
 
     session = Session(Subject(), toys())
-    give_op = Op("give", {"who": "A"})
-    replay(session, [trace(ONE, give_op, give_op), trace(ONE, give_op)])
+    give = Op("give", {"who": "A"})
+    replay(session, [trace(give, ONE, give, give), trace(ONE, give)])
     assert session.close().goals == {"given"}
-    assert asked == ["give"]
+    assert asked == ["give", "give"]
 
 
 def test_a_stop_truncates_before_the_next_trace() -> None:

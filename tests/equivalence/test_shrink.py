@@ -132,8 +132,8 @@ def test_passes(trace: str, fails: Fails, minimal: str) -> None:
 
 def test_names_that_cannot_stand_everywhere_are_not_merged() -> None:
     ops = {
-        "add": OpSpec("add", {"to": ("B", "C"), "n": SIZES}, frozenset({"to", "n"}), "add"),
-        "fail": OpSpec("fail", {"to": NAMES}, frozenset({"to"}), "fail"),
+        "add": OpSpec("add", {"to": NAMES, "n": SIZES}, frozenset({"to", "n"}), "add"),
+        "fail": OpSpec("fail", {"to": ("B", "C")}, frozenset({"to"}), "fail"),
     }
     trace = read("world pool=0; add to=C n=2; fail to=C")
     assert text(Shrinker(trace, TWO, ops, WORLDS).run()) == "world pool=0; add to=B n=2; fail to=B"
