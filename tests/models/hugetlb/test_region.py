@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -258,6 +259,6 @@ def test_a_map_is_a_set_of_pages(ops: list[tuple[str, int, int]]) -> None:
         assert {page for f0, t0 in regions for page in range(f0, t0)} == pages
         assert all(f0 < t0 for f0, t0 in regions)
         # Without cgroups all that touches is merged.
-        assert all(one[1] < two[0] for one, two in zip(regions, regions[1:], strict=False))
+        assert all(one[1] < two[0] for one, two in pairwise(regions))
         assert resv.adds_in_progress == 0
         assert k.region_count(resv, 0, 99) == len(pages)
