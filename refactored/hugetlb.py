@@ -370,6 +370,12 @@ from models.hugetlb.fault import (
 )
 from models.hugetlb.protect import hugetlb_change_protection
 from models.hugetlb.reserve import hugetlb_reserve_pages, hugetlb_unreserve_pages
+from models.hugetlb.migrate import (
+    isolate_hugetlb,
+    get_hwpoison_hugetlb_folio,
+    folio_putback_active_hugetlb,
+    move_hugetlb_state,
+)
 from models.hugetlb.vm_ops import hugetlb_unshare_pmds
 
 __all__ = [
@@ -523,5 +529,9 @@ __all__ = [
     "hugetlb_change_protection",
     "hugetlb_reserve_pages",
     "hugetlb_unreserve_pages",
+    "isolate_hugetlb",
+    "get_hwpoison_hugetlb_folio",
+    "folio_putback_active_hugetlb",
+    "move_hugetlb_state",
     "hugetlb_unshare_pmds",
 ]

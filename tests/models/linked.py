@@ -35,8 +35,15 @@ def step() -> Step:
 class Kernel:
     """One booted system: ``k.region_add(...)`` calls, ``k.hstates`` reads a global variable."""
 
-    def __init__(self, *, nodes: int = 2, cgroups: bool = True, accounting: bool = False) -> None:
-        linked = step()
+    def __init__(
+        self,
+        *,
+        nodes: int = 2,
+        cgroups: bool = True,
+        accounting: bool = False,
+        linked: Step | None = None,
+    ) -> None:
+        linked = linked or step()
         self.names = linked.instantiate()
         for name, value in linked.table.items():
             if isinstance(value, FunctionType) and getattr(value, "__static_data__", False):
