@@ -48,6 +48,8 @@ _HELLO: Final = 0x6E61746976650001
 _DIGEST, _LAST_ONLY = 1, 2
 
 SHARED_BYTES: Final = 256 << 20
+COVERAGE_BYTES: Final = 1 << 20
+_USABLE_BYTES: Final = SHARED_BYTES - COVERAGE_BYTES
 MEMORY_PAGES: Final = (2 << 30) // 4096
 ENDINGS: Final = (
     "returned",
@@ -136,6 +138,8 @@ class Worker:
         Raises:
             WorkerError: it does not come up; the message has its last words.
         """
+        self._session_at = 0
+        self._session_words = 0
         self._descriptor = os.memfd_create("equivcheck-native", os.MFD_CLOEXEC)
         os.ftruncate(self._descriptor, SHARED_BYTES)
         self._memory = mmap.mmap(self._descriptor, SHARED_BYTES)
@@ -226,7 +230,7 @@ class Worker:
             at = 8 * 1024
             while waiting and len(batch) < 1024:
                 room = self._room(waiting[0])
-                if at + room > SHARED_BYTES:
+                if at + room > _USABLE_BYTES:
                     break
                 batch.append((waiting.pop(0), at))
                 at += room
@@ -237,28 +241,98 @@ class Worker:
                 self._write(job, offset)
             offsets = [offset for _, offset in batch]
             self._memory[0 : 8 * len(offsets)] = struct.pack(f"<{len(offsets)}Q", *offsets)
-            assert self._process.stdin is not None
-            try:
-                self._process.stdin.write(struct.pack("<2Q", 0, len(batch)))
-            except BrokenPipeError:
-                raise WorkerError("the native worker is gone: " + self._last_words()) from None
+            self._ask(0, len(batch))
             reply = self._reply(10 + 4 * sum(job.seconds for job, _ in batch))
             if reply != 0:
                 raise WorkerError("the native worker stopped: " + self._last_words())
             done += [self._read(job, offset, decode=decode) for job, offset in batch]
         return done
 
+    def coverage(self) -> bytes:
+        """The bitmap of blocks that ran since the last :meth:`forget_coverage`."""
+        return bytes(self._memory[_USABLE_BYTES:SHARED_BYTES])
+
+    def forget_coverage(self) -> None:
+        """Start measuring afresh."""
+        self._memory[_USABLE_BYTES:SHARED_BYTES] = bytes(COVERAGE_BYTES)
+
+    # A session: one trace whose operations come one at a time.
+
+    def open_session(self, job: Job, capacity: int) -> None:
+        """Boot the job's world in a child of its own, with room for ``capacity`` operations.
+
+        Raises:
+            WorkerError: the worker died.
+        """
+        self._session_words = 1 << 20
+        room = Job(bytes(RECORD_BYTES * capacity), job.world, seconds=job.seconds)
+        at = 8 * 1024
+        size = self._room(room) + 8 * self._session_words
+        if at + size > _USABLE_BYTES:
+            msg = f"a session of {capacity} operations does not fit the shared memory"
+            raise WorkerError(msg)
+        self._write(room, at, words=self._session_words)
+        self._session_at = at
+        self._ask(at, 0)
+        if self._reply(20.0 + job.seconds) != 0:
+            raise WorkerError("the native session did not start: " + self._last_words())
+
+    def session_step(self, number: int, record: bytes) -> RawTrace:
+        """Run operation ``number`` (from 1); the trace holds its result alone."""
+        head = _HEAD.unpack_from(self._memory, self._session_at)
+        where = head[1] + (number - 1) * RECORD_BYTES
+        self._memory[where : where + RECORD_BYTES] = record
+        return self._session_ask(number, 0)
+
+    def session_look(self, number: int) -> tuple[int, ...]:
+        """The words of the present state."""
+        trace = self._session_ask(number, 1)
+        return trace.results[0].observation if trace.results else ()
+
+    def session_result(self, number: int) -> RawResult:
+        """What the driver wrote for operation ``number``, once more."""
+        head = _HEAD.unpack_from(self._memory, self._session_at)
+        return self._result(head[2] + number * _RESULT.size, head[3], full=False)
+
+    def close_session(self) -> None:
+        """End the session's child, if it still runs."""
+        if self._session_at:
+            self._ask(0, 2)
+            self._reply(20.0)
+            self._session_at = 0
+
+    def _session_ask(self, number: int, what: int) -> RawTrace:
+        self._ask(number, what)
+        reply = self._reply(60.0)
+        if reply is None:
+            raise WorkerError("the native worker stopped: " + self._last_words())
+        at = self._session_at
+        head = _HEAD.unpack_from(self._memory, at)
+        fatal, notes = self._notes(at, head[-1])
+        if reply == 2:
+            self._session_at = 0
+        result = self._result(head[2] + number * _RESULT.size, head[3], full=what == 1)
+        return RawTrace((result,), fatal, notes, b"")
+
+    def _ask(self, first: int, second: int) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(struct.pack("<2Q", first, second))
+        except BrokenPipeError:
+            raise WorkerError("the native worker is gone: " + self._last_words()) from None
+
     def _room(self, job: Job) -> int:
         words = 2048 * (job.count + 1) if job.observe else 0
         size = _TRACE_BYTES + len(job.ops) + (job.count + 1) * _RESULT.size + 8 * words
         return (size + 4095) & ~4095
 
-    def _write(self, job: Job, offset: int) -> None:
+    def _write(self, job: Job, offset: int, words: int | None = None) -> None:
         ops = offset + _TRACE_BYTES
         results = ops + len(job.ops)
         observations = results + (job.count + 1) * _RESULT.size
         observations = (observations + 7) & ~7
-        words = (self._room(job) + offset - observations) // 8 if job.observe else 0
+        if words is None:
+            words = (self._room(job) + offset - observations) // 8 if job.observe else 0
         flags = (_DIGEST if job.digest else 0) | (_LAST_ONLY if job.last_only else 0)
         world = (*job.world, *([0] * (32 - len(job.world))))
         head = _HEAD.pack(
@@ -275,9 +349,21 @@ class Worker:
     def _read(self, job: Job, offset: int, *, decode: bool) -> RawTrace:
         memory = self._memory
         head = _HEAD.unpack_from(memory, offset)
-        ops, results, observations = head[1], head[2], head[3]
+        results, observations = head[2], head[3]
         finished, events = head[-3], head[-1]
         blob = bytes(memory[results : results + (job.count + 1) * _RESULT.size])
+        fatal, notes = self._notes(offset, events)
+        if not decode:
+            return RawTrace((), fatal, notes, blob)
+        last = finished if fatal is None else min(finished + 1, job.count)
+        made = [
+            self._result(results + number * _RESULT.size, observations, full=job.observe)
+            for number in range(last + 1)
+        ]
+        return RawTrace(tuple(made), fatal, notes, blob)
+
+    def _notes(self, offset: int, events: int) -> tuple[Fatal | None, tuple[Event, ...]]:
+        memory = self._memory
         at = offset + _HEAD.size
         op, ending, number, frames, _pc, address, *rest = _FATAL.unpack_from(memory, at)
         fatal = None
@@ -290,15 +376,7 @@ class Worker:
             where, kind, address, function, text = _EVENT.unpack_from(memory, at)
             notes.append(Event(where, kind, address, _text(function), _text(text)))
             at += _EVENT.size
-        del ops
-        if not decode:
-            return RawTrace((), fatal, tuple(notes), blob)
-        last = finished if fatal is None else min(finished + 1, job.count)
-        made = [
-            self._result(results + number * _RESULT.size, observations, full=job.observe)
-            for number in range(last + 1)
-        ]
-        return RawTrace(tuple(made), fatal, tuple(notes), blob)
+        return fatal, tuple(notes)
 
     def _result(self, at: int, observations: int, *, full: bool) -> RawResult:
         (ending, ret, number, code, value, has_value, warnings, warning_hash, first, count,

@@ -564,17 +564,15 @@ static long run_op(const struct nh_op *op)
 	REFUSE;
 }
 
-void nh_run(struct nh_trace *trace, char *shared)
+void nh_begin(struct nh_trace *trace)
 {
-	const struct nh_op *ops = (const struct nh_op *)(shared + trace->op_offset);
-	struct nh_result *results = (struct nh_result *)(shared + trace->result_offset);
-	bool last_only = trace->flags & NH_FLAG_LAST_ONLY;
-	u64 i;
+	unsigned int nid;
 
-	nh_huge_limit[0] = nh_huge_limit[1] = nh_huge_limit[2] = nh_huge_limit[3] =
-		trace->world[4] > 0 ? trace->world[4] : 4032;
+	for (nid = 0; nid < NH_MAX_NODES; nid++)
+		if (trace->world[4 + nid])
+			nh_huge_limit[nid] = trace->world[4 + nid] < 0 ? 0 : trace->world[4 + nid];
 	become(NULL);
-	nh_current_op = ~0U;
+	nh_current_op = 0;
 	if (trace->world[1])
 		pool_store(-1, false, "nr_overcommit_hugepages", trace->world[1]);
 	if (trace->world[0])
@@ -584,31 +582,50 @@ void nh_run(struct nh_trace *trace, char *shared)
 	if (trace->world[2])
 		pool_store(-1, true, "nr_hugepages", trace->world[2]);
 	nh_settle();
-	/* the state before the first operation is result 0 */
-	for (i = 0; i <= trace->ops; i++) {
+}
+
+/* Operation i (from 1) of the trace; result 0 is the state before the first. */
+void nh_step(struct nh_trace *trace, u64 i, bool look)
+{
+	const struct nh_op *ops = (const struct nh_op *)(nh_shared + trace->op_offset);
+
+	result = (struct nh_result *)(nh_shared + trace->result_offset) + i;
+	nh_current_op = i;
+	result->ending = NH_RETURNED;
+	if (i) {
 		long ret;
 
-		result = &results[i];
-		nh_current_op = i;
-		result->ending = NH_RETURNED;
-		if (i) {
-			nh_warnings = 0;
-			nh_warning_hash = 0xcbf29ce484222325UL;
-			nh_effects = 0;
-			ret = run_op(&ops[i - 1]);
-			nh_settle();
-			nh_check_quiescent();
-			if (ret < 0 && ret >= -4095)
-				result->ret = ret;
-			result->warnings = nh_warnings;
-			result->warning_hash = nh_warnings ? nh_warning_hash : 0;
-		}
-		if ((trace->flags & NH_FLAG_DIGEST) || trace->observation_capacity) {
-			if (!last_only || i == trace->ops)
-				nh_observe(trace, result);
-		}
-		trace->done = i;
+		nh_warnings = 0;
+		nh_warning_hash = 0xcbf29ce484222325ULL;
+		nh_effects = 0;
+		ret = run_op(&ops[i - 1]);
+		nh_settle();
+		nh_check_quiescent();
+		if (ret < 0 && ret >= -4095)
+			result->ret = ret;
+		result->warnings = nh_warnings;
+		result->warning_hash = nh_warnings ? nh_warning_hash : 0;
 	}
+	if (look)
+		nh_observe(trace, result);
+	trace->done = i;
+}
+
+void nh_look(struct nh_trace *trace, u64 i)
+{
+	trace->observation_used = 0;
+	nh_observe(trace, (struct nh_result *)(nh_shared + trace->result_offset) + i);
+}
+
+void nh_run(struct nh_trace *trace)
+{
+	bool always = (trace->flags & NH_FLAG_DIGEST) || trace->observation_capacity;
+	bool last_only = trace->flags & NH_FLAG_LAST_ONLY;
+	u64 i;
+
+	nh_begin(trace);
+	for (i = 0; i <= trace->ops; i++)
+		nh_step(trace, i, always && (!last_only || i == trace->ops));
 }
 
 extern initcall_entry_t nh_initcalls_start[], nh_initcalls_end[];

@@ -227,7 +227,26 @@ static int read_all(void *to, unsigned long bytes)
 	return 1;
 }
 
-static nh_u64 run_child(nh_u64 offset)
+/* A session: operations come one at a time. A request is a number of the
+ * operation and what to do: 0 run it, 1 write the state down, 2 end. */
+static void run_session(struct nh_trace *trace)
+{
+	nh_u64 request[2], reply = 0;
+
+	nh_begin(trace);
+	nh_step(trace, 0, 1);
+	call3(SYS_write, 1, &reply, sizeof(reply));
+	while (read_all(request, sizeof(request)) && request[1] != 2) {
+		set_time_limit(trace->time_limit_ms);
+		if (request[1])
+			nh_look(trace, request[0]);
+		else
+			nh_step(trace, request[0], trace->flags & NH_FLAG_DIGEST ? 1 : 0);
+		call3(SYS_write, 1, &reply, sizeof(reply));
+	}
+}
+
+static nh_u64 run_child(nh_u64 offset, int session)
 {
 	struct nh_trace *trace = (struct nh_trace *)(nh_shared + offset);
 	long child = call3(SYS_fork, 0, 0, 0);
@@ -238,7 +257,10 @@ static nh_u64 run_child(nh_u64 offset)
 		nh_trace = trace;
 		catch_signals();
 		set_time_limit(trace->time_limit_ms);
-		nh_run(trace, nh_shared);
+		if (session)
+			run_session(trace);
+		else
+			nh_run(trace);
 		stop(0);
 	}
 	if (child < 0)
@@ -248,7 +270,7 @@ static nh_u64 run_child(nh_u64 offset)
 	if ((status & 0x7f) && trace->fatal.ending == 0) {
 		trace->fatal.ending = NH_CRASH;
 		trace->fatal.signal = (nh_u32)(status & 0x7f);
-		trace->fatal.op = (nh_u32)trace->done;
+		trace->fatal.op = (nh_u32)trace->done + 1;
 		copy_text(trace->fatal.text, "killed", NH_TEXT);
 	}
 	return 0;
@@ -262,14 +284,17 @@ static void serve(void)
 	nh_boot();
 	reply = 0x6e61746976650001UL;
 	call3(SYS_write, 1, &reply, sizeof(reply));
-	/* A request names the first trace of a batch and how many follow it in the
-	 * table of offsets at the start of the shared memory. */
+	/* A request names where the table of a batch is and how many traces it has;
+	 * none at all asks for a session of the trace that is there. The word after a
+	 * session's own says whether it ended by itself. */
 	while (read_all(request, sizeof(request))) {
 		nh_u64 i, *table = (nh_u64 *)(nh_shared + request[0]);
 
 		reply = 0;
 		for (i = 0; i < request[1] && !reply; i++)
-			reply = run_child(table[i]);
+			reply = run_child(table[i], 0);
+		if (!request[1])
+			reply = run_child(request[0], 1) ? 1 : 2;
 		call3(SYS_write, 1, &reply, sizeof(reply));
 	}
 	stop(0);
@@ -282,6 +307,16 @@ static unsigned long parse_number(const char *text)
 	while (*text >= '0' && *text <= '9')
 		value = value * 10 + (unsigned long)(*text++ - '0');
 	return value;
+}
+
+/* Called at the start of every block of an image built for coverage. */
+void __sanitizer_cov_trace_pc(void)
+{
+	nh_u64 pc = (nh_u64)__builtin_return_address(0) - 0x400000;
+
+	if (pc < NH_COVERAGE_BYTES * 8)
+		((unsigned char *)nh_shared)[shared_bytes - NH_COVERAGE_BYTES + (pc >> 3)] |=
+			(unsigned char)(1 << (pc & 7));
 }
 
 void nh_main(long *stack)

@@ -88,5 +88,12 @@ extern nh_u32 nh_current_op;
 /* The kernel side, for the host side. */
 extern nh_u32 nh_boot_nodes, nh_boot_giant;
 void nh_boot(void);
-void nh_run(struct nh_trace *trace, char *shared);
+void nh_begin(struct nh_trace *trace);
+void nh_step(struct nh_trace *trace, nh_u64 i, _Bool look);
+void nh_look(struct nh_trace *trace, nh_u64 i);
+void nh_run(struct nh_trace *trace);
+
+/* The last bytes of the shared memory: one bit for each byte of hosted code that
+ * began a block and ran. Images built without coverage leave them alone. */
+#define NH_COVERAGE_BYTES (1UL << 20)
 #endif

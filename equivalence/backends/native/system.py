@@ -1,0 +1,361 @@
+"""A native system as the engine drives it, and whole traces in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from equivalence.backends.native import decode
+from equivalence.backends.native.build import NativeImage
+from equivalence.backends.native.encode import LACKING, Encoder, errno_name
+from equivalence.backends.native.places import Places
+from equivalence.backends.native.worker import (
+    ENDINGS,
+    SECTIONS,
+    Event,
+    Fatal,
+    Job,
+    RawResult,
+    RawTrace,
+    Worker,
+    signal_name,
+)
+from equivalence.subject import Observation, Relation, WorldError
+from models.schema.outcome import REFUSED, Ending, Outcome
+from models.schema.trace import Args, Op, Trace
+
+#: The sections that user space can read; ``user`` holds mounts, files and processes.
+USER_SECTIONS: Final = frozenset({"counters", "nodes", "user", "cgroups"})
+_USER_DIGEST: Final = tuple(
+    number for number, name in enumerate(SECTIONS) if name in USER_SECTIONS
+)
+_STATE_DIGEST: Final = tuple(number for number, name in enumerate(SECTIONS) if name != "effects")
+_BLOCK_MB: Final = 2
+_SESSION_OPS: Final = 20_000
+_KNOWN: Final = frozenset(
+    """nodes node_mb hstates nr_hugepages nr_overcommit_hugepages nr_hugepages_1g
+    nr_overcommit_hugepages_1g memory_hugetlb_accounting""".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A world in the driver's terms."""
+
+    nodes: int
+    giant: bool
+    numbers: tuple[int, ...]
+
+
+def world_of(world: Args) -> World:
+    """Translate a world.
+
+    Raises:
+        WorldError: a key or value that this tier cannot boot.
+    """
+    for key in world:
+        if key not in _KNOWN:
+            msg = f"world: {key!r} is unknown to the native tier, expected one of {', '.join(sorted(_KNOWN))}"
+            raise WorldError(msg)
+    if world.get("memory_hugetlb_accounting"):
+        msg = "world: memory_hugetlb_accounting=1 is not in the native tier's configuration; leave it out"
+        raise WorldError(msg)
+    nodes = world.get("nodes", 2)
+    if not isinstance(nodes, int) or not 1 <= nodes <= 4:
+        msg = f"world: nodes={nodes}, expected 1 to 4"
+        raise WorldError(msg)
+    giant = "1G" in str(world.get("hstates", "2M"))
+
+    def count(key: str) -> int:
+        value = world.get(key, 0)
+        if not isinstance(value, int) or not 0 <= value < 1 << 63:
+            msg = f"world: {key}={value}, expected a number of huge pages"
+            raise WorldError(msg)
+        return value
+
+    sizes = str(world.get("node_mb", 4096 if giant else 512)).split(",")
+    if not all(size.isdigit() for size in sizes):
+        msg = f"world: node_mb={world.get('node_mb')}, expected a number of MiB, or a list such as 512,1024"
+        raise WorldError(msg)
+    blocks = [int(sizes[min(n, len(sizes) - 1)]) // _BLOCK_MB or -1 for n in range(4)]
+    pools = [
+        count(key)
+        for key in (
+            "nr_hugepages",
+            "nr_overcommit_hugepages",
+            "nr_hugepages_1g",
+            "nr_overcommit_hugepages_1g",
+        )
+    ]
+    return World(nodes, giant, (*pools, *blocks))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of a trace that was run: what it returned, and the state after it.
+
+    ``digests`` are 64 bit, by section. ``words`` are the state, if it was asked for;
+    :meth:`observation` reads them.
+    """
+
+    outcome: Outcome
+    digests: tuple[int, ...]
+    words: tuple[int, ...]
+    encoder: Encoder
+
+    @cached_property
+    def observation(self) -> Observation:
+        """The state by section; empty unless it was asked for."""
+        return decode.observation(self.words, self.encoder) if self.words else {}
+
+
+class Runner:
+    """Keeps the workers of an image, one for each kind of world."""
+
+    def __init__(self, image: NativeImage) -> None:
+        self.image = image
+        self.places = Places(image.path)
+        self._workers: dict[tuple[int, bool], Worker] = {}
+
+    def worker(self, world: World) -> Worker:
+        """A worker whose nodes and page sizes are those of the world."""
+        key = (world.nodes, world.giant)
+        if key not in self._workers:
+            self._workers[key] = Worker(
+                str(self.image.path), nodes=world.nodes, giant=world.giant
+            )
+        return self._workers[key]
+
+    def discard(self, worker: Worker) -> None:
+        """Forget a worker that broke."""
+        worker.close()
+        self._workers = {key: one for key, one in self._workers.items() if one is not worker}
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        """All that run."""
+        return tuple(self._workers.values())
+
+    def close(self) -> None:
+        """Stop all workers."""
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+    def outcome(
+        self, result: RawResult, events: Sequence[Event], fatal: Fatal | None, number: int
+    ) -> Outcome:
+        """What one operation returned, in the schema's terms."""
+        warnings = tuple(
+            f"{event.function}: {event.text}"
+            for event in events
+            if event.op == number and event.kind == 1
+        )
+        if fatal is not None and fatal.op == number:
+            return Outcome(
+                ret=-1,
+                ending=_ending(fatal.ending),
+                detail=self._where(fatal, events),
+                warnings=warnings,
+            )
+        if ENDINGS[result.ending] == "refused":
+            return REFUSED
+        if result.signal:
+            return Outcome(
+                ret=-1,
+                signal=signal_name(result.signal),
+                si_code=result.si_code,
+                warnings=warnings,
+            )
+        if result.ret:
+            return Outcome(ret=-1, errno=errno_name(-result.ret), warnings=warnings)
+        return Outcome(value=result.value, warnings=warnings)
+
+    def _where(self, fatal: Fatal, events: Sequence[Event]) -> str:
+        """What ended the operation, and the function, file and line of the C."""
+        bug = next((event for event in events if event.op == fatal.op and event.kind == 2), None)
+        text = f"{bug.function}: {bug.text or 'BUG()'}" if bug is not None else fatal.text
+        if ENDINGS[fatal.ending] == "corruption":
+            text = f"corruption: {text}"
+        hang = ENDINGS[fatal.ending] == "hang"
+        place = self.places.blame(fatal.frames, interrupted=hang)
+        return f"{text} in {place}" if place is not None else text
+
+
+def _ending(number: int) -> Ending:
+    """The schema's word: a corrupted allocator or lock counts as a crash."""
+    name = ENDINGS[number]
+    if name in ("bug", "crash", "hang", "deadlock", "unmodelled"):
+        return name  # type: ignore[return-value]
+    return "crash"
+
+
+def run_traces(
+    runner: Runner,
+    traces: Sequence[Trace],
+    *,
+    observe: bool = False,
+    serials: Sequence[Sequence[int]] | None = None,
+    seconds: float = 5.0,
+) -> list[list[Step]]:
+    """Run whole traces, each in a process of its own; the first step is the state after booting.
+
+    A trace that ends early (crash, hang, BUG) has fewer steps than operations; its last outcome
+    says why. ``serials`` are what writes store, by default the operation's number.
+
+    Raises:
+        WorldError: a world this tier cannot boot.
+        TraceError: names or words this tier does not know.
+        WorkerError: a worker broke.
+    """
+    made: list[list[Step]] = []
+    for number, trace in enumerate(traces):
+        world = world_of(trace.world)
+        encoder = Encoder()
+        ops = encoder.encode_all(trace.ops, serials[number] if serials else None)
+        worker = runner.worker(world)
+        raw = worker.run([Job(ops, world.numbers, observe=observe, seconds=seconds)])[0]
+        made.append(_steps(runner, raw, encoder))
+    return made
+
+
+def run_trace(
+    image: NativeImage, trace: Trace, *, observe: bool = True, seconds: float = 5.0
+) -> list[Step]:
+    """Run one trace on an image.
+
+    Raises:
+        WorldError, TraceError, WorkerError: as :func:`run_traces`.
+    """
+    runner = Runner(image)
+    try:
+        return run_traces(runner, [trace], observe=observe, seconds=seconds)[0]
+    finally:
+        runner.close()
+
+
+def _steps(runner: Runner, raw: RawTrace, encoder: Encoder) -> list[Step]:
+    return [
+        Step(
+            runner.outcome(result, raw.events, raw.fatal, number),
+            result.digest,
+            result.observation,
+            encoder,
+        )
+        for number, result in enumerate(raw.results)
+    ]
+
+
+class NativeSystem:
+    """One image, booted in one world, one operation at a time: the engine's protocol.
+
+    A snapshot is the trace so far: going back runs it again, which takes less than copying would.
+    """
+
+    def __init__(self, image: NativeImage, *, runner: Runner | None = None) -> None:
+        self._runner = runner or Runner(image)
+        self._worker: Worker | None = None
+        self._world: Args = {}
+        self._ops: list[Op] = []
+        self._dead = False
+        self._last: RawResult | None = None
+
+    @property
+    def sections(self) -> frozenset[str]:
+        """The sections of the observation this system can show."""
+        return frozenset(SECTIONS) - {"effects"}
+
+    @property
+    def lacking(self) -> frozenset[str]:
+        """The operations of the trace format that this tier refuses."""
+        return LACKING
+
+    def boot(self, world: Args) -> None:
+        """Start afresh in ``world``.
+
+        Raises:
+            WorldError: the world cannot boot.
+            WorkerError: the worker broke.
+        """
+        self._replay(world, [])
+
+    def _replay(self, world: Args, ops: Sequence[Op]) -> None:
+        translated = world_of(world)
+        self.close_session()
+        worker = self._runner.worker(translated)
+        worker.open_session(Job(b"", translated.numbers), _SESSION_OPS)
+        self._worker, self._world = worker, dict(world)
+        self._encoder = Encoder()
+        self._ops, self._dead, self._last = [], False, None
+        for op in ops:
+            self.apply(op)
+
+    def close_session(self) -> None:
+        """End the booted world, if there is one."""
+        if self._worker is not None and not self._dead:
+            self._worker.close_session()
+        self._worker = None
+
+    def close(self) -> None:
+        """Stop everything."""
+        self._worker = None
+        self._runner.close()
+
+    def apply(self, op: Op) -> Outcome:
+        """Run one operation; after a fatal outcome the system stays dead and refuses the rest."""
+        if self._dead or self._worker is None:
+            return REFUSED
+        record = self._encoder.encode(op)
+        self._ops.append(op)
+        number = len(self._ops)
+        if number > _SESSION_OPS:
+            msg = f"a native session has room for {_SESSION_OPS} operations; use whole traces"
+            raise WorldError(msg)
+        raw = self._worker.session_step(number, record)
+        outcome = self._runner.outcome(raw.results[0], raw.events, raw.fatal, number)
+        self._last = raw.results[0]
+        if raw.fatal is not None:
+            self._dead = True
+        return outcome
+
+    def observe(self) -> Observation:
+        """The canonical state; of a dead system, the empty observation."""
+        if self._dead or self._worker is None:
+            return {}
+        words = self._worker.session_look(len(self._ops))
+        found: dict[str, Any] = decode.observation(words, self._encoder)
+        found.pop("effects", None)
+        return found
+
+    def digest(self, relation: Relation) -> Hashable:
+        """64-bit digests of the sections that ``relation`` compares."""
+        if self._dead or self._worker is None:
+            return "dead"
+        if self._last is None:
+            self._worker.session_look(0)
+            self._last = self._worker.session_result(0)
+        chosen = _USER_DIGEST if relation == "user" else _STATE_DIGEST
+        return tuple([self._last.digest[number] for number in chosen])
+
+    def drain_effects(self) -> tuple[str, ...]:
+        """One word that stands for the ordered calls into the page allocator."""
+        if self._last is None or self._dead:
+            return ()
+        value = self._last.digest[SECTIONS.index("effects")]
+        return (f"buddy {value:016x}",)
+
+    def state_key(self) -> Hashable:
+        """The digest: this tier keeps no history apart from it."""
+        return self.digest("state")
+
+    def snapshot(self) -> object:
+        """The world and the operations so far."""
+        return dict(self._world), tuple(self._ops)
+
+    def restore(self, snapshot: object) -> None:
+        """Boot the snapshot's world and run its operations again."""
+        assert isinstance(snapshot, tuple)
+        world, ops = snapshot
+        self._replay(world, ops)
