@@ -39,7 +39,7 @@ class PortTier:
         )
         #: Function -> source text of a line -> why it cannot run.
         self._reasons = reasons or {}
-        self.limits = {
+        self.limits: Mapping[str, str] = {
             **limits,
             "interpreter": f"CPython {platform.python_version()}",
             "coverage": "lines and condition outcomes, instrumented at link time",

@@ -1,0 +1,113 @@
+"""From ``--series`` and ``--tier`` to the subject and the tier that the engine is given.
+
+A series is one of the built-in ones, by name, or a Python file of the user's own that defines
+either ``SERIES`` (an :class:`equivalence.series.Series` on HugeTLB) or ``SUBJECT`` and ``TIER``.
+Such a file is code and is executed: it comes from the command line only, never from a trace, a
+result or a patch.
+"""
+
+from __future__ import annotations
+
+import runpy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from equivalence.backends.port_tier import PortTier
+from equivalence.cli.errors import InputError
+from equivalence.series import LinkError, Series
+from equivalence.subject import Subject, Tier
+
+#: What every verdict on the ports is bounded by.
+PORT_LIMITS: Final = {
+    "code": "Python ports of mm/hugetlb.c and what it needs, not the C itself",
+    "architecture": "64-bit longs, 4 KiB base pages, huge pages of 2 MiB and 1 GiB (x86-64)",
+    "configuration": "SMP, NUMA, hugetlb cgroup on; a page allocator of our own",
+}
+DEFAULT_SERIES: Final = "vma-dependence"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What is checked; ``option`` is how the command line names it again ("" if by default)."""
+
+    subject: Subject
+    tier: Tier
+    option: str
+
+
+def built_in() -> Mapping[str, Callable[[], Series]]:
+    """The built-in series by name; loading one links nothing yet."""
+    from equivalence.subjects.hugetlb import series
+
+    return {DEFAULT_SERIES: series.vma_dependence}
+
+
+def choose(name: str) -> Chosen:
+    """The subject and tier of a series on the ports, linked.
+
+    Raises:
+        InputError: there is no such series, or it does not link.
+    """
+    option = "" if name == DEFAULT_SERIES else name
+    loader = built_in().get(name)
+    if loader is not None:
+        return _on_ports(loader, option)
+    path = Path(name)
+    if path.suffix != ".py":
+        known = ", ".join(built_in())
+        msg = f"series {name!r}: there is none of that name; expected {known}, or a Python file"
+        raise InputError(msg)
+    return _from_file(path, option)
+
+
+def load_series(name: str) -> Series:
+    """A series by name or from a file, as symbol tables, linked.
+
+    Raises:
+        InputError: there is no such series, it does not link, or it is not made of ports.
+    """
+    tier = choose(name).tier
+    if not isinstance(tier, PortTier):
+        msg = f"series {name!r}: it is not made of ports, so there are no functions to show"
+        raise InputError(msg)
+    return tier.source
+
+
+def _on_ports(loader: Callable[[], Series], option: str) -> Chosen:
+    from equivalence.subjects.hugetlb.series import HugetlbConventions
+    from equivalence.subjects.hugetlb.subject import HugetlbSubject
+
+    try:
+        series = loader()
+        series.steps  # noqa: B018 -- links every step, so that a failure is told here
+        tier = PortTier(series, HugetlbConventions(), PORT_LIMITS)
+    except LinkError as error:
+        msg = f"the series does not link: {error}"
+        raise InputError(msg) from error
+    return Chosen(HugetlbSubject(), tier, option)
+
+
+def _from_file(path: Path, option: str) -> Chosen:
+    if not path.is_file():
+        msg = f"series {path}: there is no such file"
+        raise InputError(msg)
+    try:
+        found = runpy.run_path(str(path))
+    except Exception as error:
+        msg = f"series {path}: running it raised {type(error).__name__}: {error}"
+        raise InputError(msg) from error
+    if "SUBJECT" in found and "TIER" in found:
+        return Chosen(found["SUBJECT"], found["TIER"], option)
+    series = _series_in(path, found)
+    return _on_ports(lambda: series, option)
+
+
+def _series_in(path: Path, found: Mapping[str, Any]) -> Series:
+    series = found.get("SERIES")
+    if not isinstance(series, Series):
+        got = "nothing" if series is None else f"a {type(series).__name__}"
+        msg = f"series {path}: SERIES is {got}, expected an equivalence.series.Series"
+        raise InputError(msg)
+    return series

@@ -1,0 +1,43 @@
+"""Standard output for results, standard error for everything else.
+
+Rich decides by the stream and by ``NO_COLOR`` whether to colour. Where nobody looks (a file, a
+pipe) lines are 80 columns wide unless ``COLUMNS`` says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from rich.console import Console, RenderableType
+
+PLAIN_WIDTH: Final = 80
+#: Wider lines are hard to read, however wide the terminal is.
+MAX_WIDTH: Final = 120
+
+
+def out() -> Console:
+    """Where results go."""
+    return _console(stderr=False)
+
+
+def err() -> Console:
+    """Where progress and messages go."""
+    return _console(stderr=True)
+
+
+def show(renderable: RenderableType) -> None:
+    """Print to standard output, without the blanks with which rich fills lines."""
+    console = out()
+    with console.capture() as capture:
+        console.print(renderable, crop=False)
+    console.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    wanted = os.environ.get("COLUMNS", "")
+    if not console.is_terminal and not wanted.isdecimal():
+        console.width = PLAIN_WIDTH
+    console.width = min(console.width, MAX_WIDTH)
+    return console

@@ -1,0 +1,60 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Final
+
+import click
+
+from equivalence.cli.choose import DEFAULT_SERIES
+
+DEFAULT_OUT: Final = Path("equivcheck-report")
+PATH: Final = click.Path(path_type=Path)
+
+series_option = click.option(
+    "--series",
+    metavar="NAME|FILE.py",
+    default=DEFAULT_SERIES,
+    show_default=True,
+    help="A built-in series by name, or a Python file that defines one (it is executed).",
+)
+tier_option = click.option(
+    "--tier",
+    type=click.Choice(["port"]),
+    default="port",
+    show_default=True,
+    help="What runs: the Python ports.",
+)
+relation_option = click.option(
+    "--relation",
+    type=click.Choice(["user", "state", "effects"]),
+    default="state",
+    show_default=True,
+    help="How much must agree: what user space can read, all state, or also the calls into "
+    "the environment.",
+)
+
+
+def cpus() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+class Duration(click.ParamType[float]):
+    """A time such as ``90s``, ``5m`` or ``1h``, in seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds."""
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)?", str(value))
+        if match is None or not float(match[1]):
+            self.fail(f"{value!r} is no duration, expected one such as 60s, 5m or 1h", param, ctx)
+        return float(match[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[match[2]]

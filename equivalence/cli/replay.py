@@ -1,0 +1,79 @@
+"""``equivcheck replay``: run a kept trace again and show what it does, operation by operation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+import reports.terminal
+from equivalence.cli import consoles
+from equivalence.cli.choose import choose
+from equivalence.cli.errors import OUR_ERROR
+from equivalence.cli.files import load_trace
+from equivalence.cli.options import PATH, relation_option, series_option, tier_option
+from equivalence.cli.pairs import Run, defects_of, pairs_of, run_pairs, steps_option, worker_for
+from equivalence.driver import FaultError
+from equivalence.explain import differences, timeline
+from equivalence.subject import Relation
+from models.schema.divergence import Divergence
+from reports.text import one_line
+
+
+@click.command()
+@click.argument("trace_file", metavar="TRACE", type=PATH)
+@series_option
+@tier_option
+@relation_option
+@steps_option
+def replay(
+    trace_file: Path, series: str, tier: str, relation: Relation, steps: tuple[int, int] | None
+) -> int:
+    """Run a trace file on every pair of steps and print what each operation did.
+
+    The operations are listed with both sides' outcomes and the fields they changed, on the first
+    pair that differs, or on the base and the last step. Exits 1 if a pair differs, 4 if equivcheck
+    itself failed, else 0.
+    """
+    chosen = choose(series)
+    trace = load_trace(trace_file, chosen.subject)
+    pairs = pairs_of(chosen, steps)
+    worker = worker_for(chosen, relation)
+    runs = list(run_pairs(worker, pairs, trace))
+    console = consoles.out()
+    shown = next((run for run in runs if run.found is not None), runs[-1])
+    if not isinstance(shown.found, FaultError):
+        lockstep = worker.lockstep(shown.before, shown.after)
+        _, rows = timeline(lockstep.before, lockstep.after, trace)
+        console.print(Text(f"{trace_file} on {shown.name}", style="bold"), soft_wrap=True)
+        world = " ".join(f"{key}={value}" for key, value in trace.world.items())
+        console.print(Text(f"world {world}"))
+        consoles.show(reports.terminal.timeline(rows))
+        if len(trace.ops) > len(rows):
+            console.print(f"The table ends after {len(rows)} of {len(trace.ops)} ops.")
+    for run in runs:
+        console.print(Text(_said(run)), soft_wrap=True)
+    for step in sorted({step for pair in pairs for step in pair}):
+        for name, (index, detail) in defects_of(worker, step, trace).items():
+            place = "at boot" if index < 0 else f"after op {index}"
+            text = f"defect on step {step} {place}: {one_line(name)}: {one_line(detail)}"
+            console.print(Text(text), soft_wrap=True)
+    return _status(runs)
+
+
+def _said(run: Run) -> str:
+    match run.found:
+        case None:
+            return f"{run.name}: no difference"
+        case FaultError():
+            return f"{run.name}: error: {one_line(str(run.found), 600)}"
+    place = "at boot" if run.found.op_index < 0 else f"after op {run.found.op_index}"
+    lines = reports.terminal.field_lines(differences(run.found))
+    return "\n".join([f"{run.name}: diverged {place} ({one_line(str(run.found.op))})", *lines])
+
+
+def _status(runs: list[Run]) -> int:
+    if any(isinstance(run.found, Divergence) for run in runs):
+        return 1
+    return OUR_ERROR if any(run.found is not None for run in runs) else 0

@@ -1,0 +1,233 @@
+"""The result as it is printed on a terminal: readable at 80 columns and without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from models.schema.result import (
+    EXIT_STATUS,
+    Counterexample,
+    Defect,
+    FieldChange,
+    Pair,
+    Result,
+    TimelineStep,
+    Verdict,
+)
+from reports.text import (
+    limits_text,
+    one_line,
+    outcome_line,
+    pair_name,
+    rung_text,
+    status_text,
+    trace_lines,
+    value_text,
+)
+
+#: How much of what can be long is printed; the other reports have it all.
+MAX_TRACE: Final = 40
+MAX_FIELDS: Final = 8
+MAX_MISSING: Final = 12
+MAX_DEFECTS: Final = 20
+
+_STYLE: Final = {0: "green", 1: "bold red", 3: "yellow", 4: "bold magenta"}
+
+
+def render(result: Result) -> RenderableType:
+    """Everything that is printed of a result."""
+    return Group(*_parts(result))
+
+
+def _parts(result: Result) -> Iterator[RenderableType]:
+    count = len(result.patches)
+    patches = f"{count} patch" + ("es" if count != 1 else "")
+    title = f"{one_line(result.series)} on tier {one_line(result.tier)}: {patches}"
+    yield Text(f"{title}, relation {result.limits.relation}, seed {result.seed}", style="bold")
+    for waiver in result.waivers:
+        yield Text(f"Waiver: {one_line(waiver)}", style="yellow")
+    yield pairs_table(result.pairs)
+    shown: dict[str, Pair] = {}
+    for pair in result.pairs:
+        found = pair.counterexample
+        if found is not None and found.trace in shown:
+            yield _heading(pair)
+            yield _wrapped(
+                [f"{found.field} differs; same trace as {pair_name(shown[found.trace])}"]
+            )
+            yield Text()
+            continue
+        if found is not None:
+            shown[found.trace] = pair
+        yield from _detail(pair)
+    yield from _defects(result.defects)
+    yield from _not_compared(result)
+    for note in result.notes:
+        yield Text(f"Note: {one_line(note, 500)}", style="yellow")
+    yield Text(f"Limits: {limits_text(result)}")
+    yield Text()
+    yield Text(status_text(result), style=_STYLE.get(result.exit_status, "bold"))
+
+
+def pairs_table(pairs: tuple[Pair, ...]) -> RenderableType:
+    """One row a pair."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    table.add_column("patch", overflow="fold", max_width=16)
+    table.add_column("against", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("ops", justify="right", no_wrap=True)
+    table.add_column("states", justify="right", no_wrap=True)
+    table.add_column("rung", overflow="fold")
+    for pair in pairs:
+        style = _STYLE[EXIT_STATUS[pair.verdict]]
+        table.add_row(
+            one_line(pair.patch, 60),
+            "itself" if pair.against == "self" else pair.against,
+            Text(pair.verdict.value, style=style),
+            f"{pair.ops:,}",
+            f"{pair.states:,}",
+            rung_text(pair),
+        )
+    return Group(Text(), table, Text())
+
+
+def _detail(pair: Pair) -> Iterator[RenderableType]:
+    """What a row cannot say: why, and how to see it oneself."""
+    if pair.counterexample is not None:
+        yield _heading(pair)
+        yield from counterexample(pair.counterexample)
+    elif pair.verdict is Verdict.INADEQUATE and pair.evidence.missing:
+        yield _heading(pair)
+        missing = pair.evidence.missing
+        yield _wrapped([f"- missing: {one_line(text, 400)}" for text in missing[:MAX_MISSING]])
+        yield from _more(len(missing) - MAX_MISSING, "things are missing")
+    elif pair.reason:
+        yield _heading(pair)
+        yield _wrapped([one_line(pair.reason, 600)])
+    elif pair.verdict is Verdict.DECLARED_BUT_UNSEEN:
+        yield _heading(pair)
+        yield _indented([f"the declared change was not seen; {rung_text(pair) or pair.rung}"])
+
+
+def _heading(pair: Pair) -> Text:
+    style = _STYLE[EXIT_STATUS[pair.verdict]]
+    return Text(f"{pair.verdict.value}: {pair_name(pair)}", style=style)
+
+
+def counterexample(found: Counterexample) -> Iterator[RenderableType]:
+    """Where two sides part, the minimal trace, and the command that replays it."""
+    where = "at boot" if found.op_index < 0 else f"after op {found.op_index} ({one_line(found.op)})"
+    lines = [f"{where}:"]
+    changes = found.differences or (
+        FieldChange(
+            field=found.field, before=found.before_value, after=found.after_value, differs=True
+        ),
+    )
+    lines += field_lines(changes)
+    if found.shrinking is not None:
+        how = f"shrunk from {found.shrinking.from_ops} ops in {found.shrinking.runs} runs"
+        how += "" if found.shrinking.complete else ", not to the end"
+        lines.append(f"minimal trace, {found.ops} ops ({how}):")
+    else:
+        lines.append(f"trace, {found.ops} ops:")
+    yield _indented(lines)
+    trace = trace_lines(found.trace)
+    yield _indented(trace[:MAX_TRACE], 4)
+    yield from _more(len(trace) - MAX_TRACE, "lines; the reproducer has all")
+    if found.replay is not None:
+        yield _indented([f"replay: {one_line(found.replay, 1000)}"])
+    yield Text()
+
+
+def field_lines(changes: tuple[FieldChange, ...]) -> list[str]:
+    """Fields with both values, one a line."""
+    lines = [
+        f"  {one_line(c.field)}: {value_text(c.before)} before, {value_text(c.after)} after"
+        for c in changes[:MAX_FIELDS]
+    ]
+    more = len(changes) - MAX_FIELDS
+    return [*lines, f"  and {more} more fields"] if more > 0 else lines
+
+
+def timeline(steps: tuple[TimelineStep, ...]) -> RenderableType:
+    """A table of a trace: each operation, both outcomes, and the fields it changed.
+
+    A field that is the same on both sides is shown once.
+    """
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    table.add_column("op", justify="right", no_wrap=True)
+    table.add_column("operation", overflow="fold", ratio=2)
+    table.add_column("outcome, then what changed", overflow="fold", ratio=3)
+    for step in steps:
+        differs = step.before != step.after or any(c.differs for c in step.changed)
+        table.add_row(
+            str(step.index),
+            one_line(step.op, 400),
+            "\n".join(_step_lines(step)),
+            style="bold red" if differs else None,
+        )
+    return Group(Text(), table, Text())
+
+
+def _step_lines(step: TimelineStep) -> Iterator[str]:
+    one, other = outcome_line(step.before), outcome_line(step.after)
+    yield one if step.before == step.after else f"{one} before, {other} after"
+    shown = sorted(step.changed, key=lambda change: not change.differs)[:MAX_FIELDS]
+    for change in shown:
+        before, after = value_text(change.before, 60), value_text(change.after, 60)
+        if change.differs:
+            yield f"! {one_line(change.field)}: {before} before, {after} after"
+        else:
+            yield f"  {one_line(change.field)}: {before}"
+    hidden = step.more + len(step.changed) - len(shown)
+    if hidden:
+        yield f"  and {hidden} more fields"
+
+
+def _defects(defects: tuple[Defect, ...]) -> Iterator[RenderableType]:
+    if not defects:
+        return
+    yield Text(
+        f"Defects: {len(defects)} (broken on a side alone, so they are no divergences)",
+        style="bold",
+    )
+    for found in defects[:MAX_DEFECTS]:
+        steps = ", ".join(map(str, found.steps))
+        lines = [
+            f"{one_line(found.invariant)}: {one_line(found.detail)}",
+            f"  steps {steps}; minimal trace of {found.ops} ops",
+        ]
+        if found.replay is not None:
+            lines.append(f"  replay: {one_line(found.replay, 1000)}")
+        yield _indented(lines)
+    yield from _more(len(defects) - MAX_DEFECTS, "defects")
+    yield Text()
+
+
+def _not_compared(result: Result) -> Iterator[RenderableType]:
+    if result.not_compared:
+        names = [one_line(f"{item.section}.{item.field}") for item in result.not_compared]
+        yield Text("Not compared: " + ", ".join(names[:40]) + " (reasons in the report).")
+
+
+def _more(count: int, what: str) -> Iterator[RenderableType]:
+    if count > 0:
+        yield _indented([f"... and {count} more {what}"], 4)
+
+
+def _indented(lines: list[str], by: int = 2) -> RenderableType:
+    """Lines that stay whole, so that they can be copied."""
+    text = "\n".join(f"{' ' * by}{line}" for line in lines)
+    return Text(text, no_wrap=True, overflow="ignore")
+
+
+def _wrapped(lines: list[str]) -> RenderableType:
+    """Sentences, each wrapped where the terminal ends."""
+    return Padding(Text("\n".join(lines)), (0, 0, 0, 2))

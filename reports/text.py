@@ -1,0 +1,100 @@
+"""Small texts that several writers need."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from models.schema.result import OutcomeText, Pair, Result
+
+#: Control characters, and the marks that change the direction of text: a terminal or a reader of
+#: mail would obey them, wherever they come from.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: str) -> str:
+    """The text without what a terminal obeys; newlines and tabs stay."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """The text on one line, at most ``limit`` characters of it."""
+    flat = " ".join(clean(text).split())
+    return flat if len(flat) <= limit else flat[: limit - 3] + "..."
+
+
+def value_text(value: Any, limit: int = 120) -> str:
+    """A value of a field as people read it: words bare, structures as JSON."""
+    if isinstance(value, str):
+        return one_line(value, limit)
+    if value is None:
+        return "none"
+    return one_line(json.dumps(value, ensure_ascii=False, default=str), limit)
+
+
+def outcome_line(outcome: OutcomeText) -> str:
+    """What an operation returned, in one line."""
+    if outcome.ending != "returned":
+        words = [outcome.ending, f"({outcome.detail})" if outcome.detail else ""]
+    elif outcome.signal is not None:
+        code = f" (si_code {outcome.si_code})" if outcome.si_code is not None else ""
+        words = [f"{outcome.signal}{code}"]
+    elif outcome.errno is not None:
+        words = [outcome.errno]
+    else:
+        words = ["ok" if outcome.ret == 0 else str(outcome.ret)]
+        if outcome.value is not None:
+            words.append(f"value {outcome.value}")
+    words += [f"WARN: {text}" for text in outcome.warnings]
+    return one_line(" ".join(word for word in words if word))
+
+
+def pair_name(pair: Pair) -> str:
+    """A pair as headings name it."""
+    if pair.against == "self":
+        return f"step {pair.before} against itself"
+    before = "the base" if pair.before == 0 else f"step {pair.before}"
+    return f"{one_line(pair.patch, 60)}: step {pair.after} against {before}"
+
+
+def rung_text(pair: Pair) -> str:
+    """The rung reached, with its number where it has one."""
+    return pair.rung.replace("N ops", f"{pair.ops:,} ops") if pair.rung != "nothing" else ""
+
+
+def trace_lines(trace: str) -> list[str]:
+    """A trace as it is shown: without its first line and its comments."""
+    lines = clean(trace).splitlines()[1:]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def limits_text(result: Result) -> str:
+    """What every verdict of the run is bounded by, as sentences."""
+    limits = result.limits
+    parts = [
+        f"tier {result.tier}",
+        *(f"{key}: {value}" for key, value in limits.tier.items() if key != "coverage"),
+        f"relation: {limits.relation}",
+        f"tasks: {limits.tasks} (interleaving: {limits.interleaving})",
+        f"memory model: {limits.memory_model}",
+        f"budget: {limits.ops:,} operations a pair (profile {limits.profile})",
+    ]
+    if limits.truncated:
+        parts.append(f"cut short by the time limit of {limits.time_limit_s:g} s")
+    if limits.interrupted:
+        parts.append("interrupted: pairs that are not listed were not checked")
+    return "; ".join(one_line(part, 300) for part in parts) + "."
+
+
+def status_text(result: Result) -> str:
+    """The exit status, and which verdict decides it."""
+    meanings = {
+        0: "nothing that was checked disagrees",
+        1: "a pair diverged, or a declared change was not seen",
+        3: "no verdict was earned for at least one pair",
+        4: "an error of equivcheck or of its environment",
+        130: "interrupted; what was found until then is saved",
+    }
+    meaning = meanings.get(result.exit_status, "unknown")
+    return f"Exit status {result.exit_status}: {meaning}."
