@@ -12,9 +12,6 @@ from models.kernel.structs import (
     MM,
     VM_DONTCOPY,
     VM_LOCKED,
-    VM_UFFD_MINOR,
-    VM_UFFD_MISSING,
-    VM_UFFD_WP,
     VM_WIPEONFORK,
 )
 
@@ -33,6 +30,7 @@ if TYPE_CHECKING:
     )
     from models.kernel.structs import VmArea
     from models.kernel.task import Task
+    from models.kernel.userfaultfd import dup_userfaultfd
     from models.kernel.vmfault import userfaultfd_wp
     from models.kernel.zap import free_pgtables, unmap_vmas
 
@@ -53,14 +51,6 @@ def copy_page_range(dst_vma: VmArea, src_vma: VmArea) -> int:
     assert dst_vma.vm_mm is not None
     assert src_vma.vm_mm is not None
     return copy_hugetlb_page_range(dst_vma.vm_mm, src_vma.vm_mm, dst_vma, src_vma)
-
-
-@ported("fs/userfaultfd.c", "dup_userfaultfd")
-def dup_userfaultfd(vma: VmArea) -> None:
-    """A child's mapping is not registered: contexts here do not ask for UFFD_FEATURE_EVENT_FORK."""
-    if vma.uffd is not None:
-        vma.uffd = None
-        vma.vm_flags &= ~(VM_UFFD_MISSING | VM_UFFD_MINOR | VM_UFFD_WP)
 
 
 @ported("kernel/fork.c", "dup_mmap")

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         vma_lookup,
     )
     from models.kernel.rmap import anon_vma_clone
+    from models.kernel.userfaultfd import mremap_userfaultfd_prep
 
 
 @ported("mm/vma.c", "copy_vma")
@@ -120,14 +121,6 @@ def move_vma(vma: VmArea, old_addr: int, old_len: int, new_len: int, new_addr: i
     # Without memory for a split the old mapping stays, as in the kernel.
     do_vmi_munmap(mm, old_addr, old_len)
     return new_addr
-
-
-@ported("fs/userfaultfd.c", "mremap_userfaultfd_prep")
-def mremap_userfaultfd_prep(vma: VmArea) -> None:
-    """The moved mapping leaves its userfaultfd context, which did not ask to be told of moves."""
-    if vma.uffd is not None:
-        vma.vm_flags &= ~vma.uffd.modes
-        vma.uffd = None
 
 
 @ported("mm/mremap.c", "vma_to_resize")

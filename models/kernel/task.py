@@ -10,6 +10,7 @@ from models.kernel.structs import MM, File
 if TYPE_CHECKING:
     from models.kernel.gup import PinnedBuffer
     from models.kernel.mempolicy import MemPolicy
+    from models.kernel.userfaultfd import UserfaultfdCtx
 
 
 class Mapping(NamedTuple):
@@ -44,6 +45,7 @@ class Task:
         "name",
         "pins",
         "task_works",
+        "uffd",
     )
 
     def __init__(self, name: str) -> None:
@@ -67,3 +69,5 @@ class Task:
         self.task_works: list[File] = []
         #: Buffers that are pinned for as long as a process has their ring open.
         self.pins: list[PinnedBuffer] = []
+        #: The context of its userfaultfd, if it has registered a range.
+        self.uffd: UserfaultfdCtx | None = None
