@@ -86,10 +86,21 @@ class HState:
 class Subpool:
     """struct hugepage_subpool: -1 in ``max_hpages`` or ``min_hpages`` means no limit."""
 
-    __slots__ = ("count", "hstate", "lock", "max_hpages", "min_hpages", "rsv_hpages", "used_hpages")
+    __slots__ = (
+        "canon",
+        "count",
+        "hstate",
+        "lock",
+        "max_hpages",
+        "min_hpages",
+        "rsv_hpages",
+        "used_hpages",
+    )
 
     def __init__(self, hstate: HState, max_hpages: int, min_hpages: int) -> None:
         self.lock = Lock("spool.lock")
+        #: The observation's number for it; the models never read it.
+        self.canon = -1
         self.count = 1
         self.max_hpages = max_hpages
         self.used_hpages = 0
@@ -156,6 +167,7 @@ class HugetlbCgroup:
     page counters count), the ``max`` events of each hstate, and the use by node and hstate."""
 
     __slots__ = (
+        "canon",
         "css",
         "events",
         "events_local",
@@ -167,6 +179,8 @@ class HugetlbCgroup:
 
     def __init__(self, css: CgroupSubsysState, parent: HugetlbCgroup | None) -> None:
         self.css = css
+        #: The observation's number for it; the models never read it.
+        self.canon = -1
         self.parent = parent
         self.hugepage: list[PageCounter] = []
         self.rsvd_hugepage: list[PageCounter] = []

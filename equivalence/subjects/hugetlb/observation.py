@@ -1,26 +1,26 @@
 """The canonical state of a booted HugeTLB system, in named sections.
 
 These functions are linked with the step they observe, so that they read its global variables by
-name. Each section is built as nested tuples, which is the digest; the observation is the same
-tuples with their fields named, so equal digests are equal observations by construction.
+name. The digest (:mod:`equivalence.subjects.hugetlb.digest`) holds the same facts without names;
+what user space reads follows from them and is spelled out only here.
 
 Folios are numbered by first use: in the order in which the lists of the hstates show them, once,
 when they first appear after an operation (``Folio.canon``; a folio that went back to the buddy
-allocator keeps its number for itself). Frame numbers, addresses of structures and Python ids never
-appear. Sizes are in the units of the C: pages of the hstate, bytes, or base pages.
+allocator keeps its number for itself). Subpools and cgroups are numbered likewise, in the order of
+mounts and directories. Frame numbers, addresses of structures and Python ids never appear. Sizes
+are in the units of the C: pages of the hstate, bytes, or base pages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Final
 
 from models.hugetlb.structs import FileRegion, ResvMap, Subpool, VmaLock
 from models.kernel.lists import ListHead
-from models.kernel.port import static_data
 from models.kernel.structs import AnonVma, Folio, Inode, VmArea
 
 if TYPE_CHECKING:
+    from equivalence.subjects.hugetlb.digest import canon_of, number_all
     from models.hugetlb.cgroup import root_h_cgroup
     from models.hugetlb.hstate import hstates
     from models.hugetlb.inode import hugetlbfs_vfsmount
@@ -48,63 +48,6 @@ SECTIONS: Final = (
     "cgroups",
     "memory",
 )
-
-canon_next: int
-
-
-@static_data
-def observation_init() -> None:
-    """No folio has been seen."""
-    global canon_next
-    canon_next = 0
-
-
-def canon_of(folio: Folio | None) -> int:
-    """The number of a folio; -1 for none."""
-    global canon_next
-    if folio is None:
-        return -1
-    number = folio.canon
-    if number < 0:
-        number = folio.canon = canon_next
-        canon_next += 1
-    return number
-
-
-def digest_user() -> Hashable:
-    """What user space can read."""
-    return (
-        section_pool(),
-        section_nodes(),
-        section_statfs(),
-        section_files(),
-        section_status(),
-        section_limits(),
-    )
-
-
-def digest_state() -> Hashable:
-    """Every section, in the order of SECTIONS."""
-    lists = section_lists()
-    return (
-        section_pool(),
-        section_nodes(),
-        section_statfs(),
-        section_files(),
-        section_status(),
-        section_limits(),
-        section_hstates(),
-        lists,
-        section_folios(),
-        section_subpools(),
-        section_inodes(),
-        section_tasks(),
-        section_vmas(),
-        section_page_tables(),
-        section_cgroups(),
-        section_memory(),
-    )
-
 
 # ---- what user space can read ----
 
@@ -209,10 +152,18 @@ def section_limits() -> Section:
 
 
 def counters_of(h_cg: HugetlbCgroup) -> Section:
-    """Of each hstate: usage, its limit, reserved usage, its limit, events, local events."""
+    """Of each hstate: usage and limit, reserved usage and limit, events, use by node."""
     return tuple(
         [
-            (c.usage, c.max, r.usage, r.max, h_cg.events[i], h_cg.events_local[i])
+            (
+                c.usage,
+                c.max,
+                r.usage,
+                r.max,
+                h_cg.events[i],
+                h_cg.events_local[i],
+                tuple([used[i] for used in h_cg.nodeinfo]),
+            )
             for i, (c, r) in enumerate(zip(h_cg.hugepage, h_cg.rsvd_hugepage, strict=True))
         ]
     )
@@ -235,8 +186,7 @@ def numbers_on(head: ListHead[Folio]) -> tuple[int, ...]:
     while link is not head:
         folio = link.entry
         assert folio is not None
-        number = folio.canon
-        numbers.append(number if number >= 0 else canon_of(folio))
+        numbers.append(folio.canon)
         link = link.next
     return tuple(numbers)
 
@@ -292,25 +242,23 @@ def section_folios() -> Section:
 
 
 def name_of_subpool(spool: Subpool | None) -> str:
-    """The mount that a subpool belongs to; one whose mount is gone has no other name."""
+    """A subpool's number and the mount that it belongs to, as long as that is there."""
     if spool is None:
         return ""
     for name, sb in mounts.items():
         if sb.spool is spool:
-            return name
-    return "unmounted"
+            return f"{name}#{spool.canon}"
+    return f"unmounted#{spool.canon}"
 
 
 def name_of_cgroup(h_cg: HugetlbCgroup | None) -> str:
-    """A cgroup's name, marked when it was removed."""
+    """A cgroup's number and its name, as long as it has one."""
     if h_cg is None:
         return ""
-    if h_cg is root_h_cgroup:
-        return "/"
     for cgroup in cgroup_walk(cgroup_root):
         if cgroup.hugetlb is not None and cgroup.hugetlb.cgroup is h_cg:
-            return cgroup.name
-    return "removed"
+            return f"{cgroup.name or '/'}#{h_cg.canon}"
+    return f"removed#{h_cg.canon}"
 
 
 def section_subpools() -> Section:
@@ -360,6 +308,8 @@ def section_inodes() -> Section:
     rows = []
     for sb in all_superblocks():
         for inode in sb.inodes:
+            if inode is sb.s_root:
+                continue
             pages = inode.i_mapping.pages
             rows.append(
                 (
@@ -572,14 +522,38 @@ RESV_MAP: Final = (
     "reservation_counter",
     "pages_per_hpage",
 )
-COUNTERS: Final = ("current", "max", "rsvd.current", "rsvd.max", "events", "events.local")
+COUNTERS: Final = (
+    "current",
+    "max",
+    "rsvd.current",
+    "rsvd.max",
+    "events",
+    "events.local",
+    "numa_stat",
+)
 
 
 def observe_sections() -> dict[str, Any]:
     """All sections with their fields named."""
-    digest = digest_state()
-    assert isinstance(digest, tuple)
-    return {name: named_section(name, rows) for name, rows in zip(SECTIONS, digest, strict=True)}
+    number_all()
+    return {
+        "pool": named_section("pool", section_pool()),
+        "nodes": named_section("nodes", section_nodes()),
+        "statfs": named_section("statfs", section_statfs()),
+        "files": named_section("files", section_files()),
+        "status": named_section("status", section_status()),
+        "limits": named_section("limits", section_limits()),
+        "hstates": named_section("hstates", section_hstates()),
+        "lists": named_section("lists", section_lists()),
+        "folios": named_section("folios", section_folios()),
+        "subpools": named_section("subpools", section_subpools()),
+        "inodes": named_section("inodes", section_inodes()),
+        "tasks": named_section("tasks", section_tasks()),
+        "vmas": named_section("vmas", section_vmas()),
+        "page_tables": named_section("page_tables", section_page_tables()),
+        "cgroups": named_section("cgroups", section_cgroups()),
+        "memory": named_section("memory", section_memory()),
+    }
 
 
 def named_section(name: str, rows: Section) -> Any:
@@ -621,39 +595,6 @@ def named_cgroups(rows: Section) -> dict[str, Any]:
         for name, refcount, online in rows[1:]:
             named[name] = {"refcount": refcount, "online": online}
     return named
-
-
-# ---- the key of a state ----
-
-
-def key_state() -> Hashable:
-    """The state without history: folios renumbered from the lists, words as equality classes,
-    inode numbers by order; what :func:`digest_state` calls equal is equal here, not the reverse."""
-    global canon_next
-    folios = [
-        link_folio
-        for h in hstates
-        for head in (*h.hugepage_freelists, h.hugepage_activelist)
-        for link_folio in entries_on(head)
-    ]
-    saved = [(folio, folio.canon, folio.data) for folio in folios]
-    inodes = [(inode, inode.i_ino) for sb in all_superblocks() for inode in sb.inodes]
-    before = canon_next
-    classes: dict[int, int] = {0: 0}
-    canon_next = 0
-    for folio in folios:
-        folio.canon = -1
-        folio.data = classes.setdefault(folio.data, len(classes))
-    for number, (inode, _) in enumerate(inodes):
-        inode.i_ino = number
-    key = digest_state()
-    for folio, canon, data in saved:
-        folio.canon = canon
-        folio.data = data
-    for inode, ino in inodes:
-        inode.i_ino = ino
-    canon_next = before
-    return key
 
 
 def entries_on(head: ListHead[Folio]) -> list[Folio]:

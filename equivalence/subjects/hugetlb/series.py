@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import FunctionType, ModuleType
 from typing import Any, Final
@@ -18,7 +18,7 @@ import models.hugetlb
 import models.kernel
 import refactored.hugetlb
 from equivalence.series import Patch, Series, Symbols, collect
-from equivalence.subjects.hugetlb import observation
+from equivalence.subjects.hugetlb import digest, observation
 from equivalence.subjects.hugetlb.predicates import DEBIT, NOT_OVERRIDDEN, REFUSE, SHOULD_USE
 from models.kernel.machine import KernelBug, KernelDeadlock, KernelHang, Unmodelled
 from models.schema.outcome import Ending
@@ -51,7 +51,13 @@ def modules_of(package: ModuleType) -> list[ModuleType]:
 def base() -> Symbols:
     """The symbol table of step 0: the kernel around it, HugeTLB, and legacy."""
     return collect(
-        [*modules_of(models.kernel), *modules_of(models.hugetlb), legacy.hugetlb, observation]
+        [
+            *modules_of(models.kernel),
+            *modules_of(models.hugetlb),
+            legacy.hugetlb,
+            digest,
+            observation,
+        ]
     )
 
 
@@ -149,6 +155,42 @@ class HugetlbConventions:
         return namespace["machine"]
 
 
-def names_of(series: Iterable[Series]) -> tuple[str, ...]:
-    """The names of the built-in series."""
-    return tuple(one.name for one in series)
+BUILT_IN: Final[Mapping[str, Callable[[], Series]]] = {DEFAULT: vma_dependence, STABLE: stable}
+
+
+class SeriesError(ValueError):
+    """A series that cannot be found or loaded: the message says what would be."""
+
+
+def load(name: str) -> Series:
+    """A built-in series by name, or one written in Python as ``MODULE:OBJECT``.
+
+    ``OBJECT`` is a :class:`equivalence.series.Series` or a function that returns one. The module is
+    imported, so this is for series of one's own, never for what somebody sent.
+
+    Raises:
+        SeriesError: no such series, or the module does not give one.
+        LinkError: the series does not link.
+    """
+    built_in = BUILT_IN.get(name)
+    if built_in is not None:
+        return built_in()
+    module, colon, attribute = name.partition(":")
+    if not colon or not module or not attribute:
+        msg = f"series {name!r} is unknown, expected {' or '.join(BUILT_IN)}, or MODULE:OBJECT"
+        raise SeriesError(msg)
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        msg = f"series {name!r} cannot be loaded: {error}"
+        raise SeriesError(msg) from None
+    series = found() if callable(found) else found
+    if not isinstance(series, Series):
+        msg = f"series {name!r}: expected a Series, got {type(series).__name__}"
+        raise SeriesError(msg)
+    return series
+
+
+def on_base(name: str, title: str, *patches: Patch) -> Series:
+    """A series of one's own on the same base as the built-in ones."""
+    return Series(name, title, base(), patches)
