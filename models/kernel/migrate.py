@@ -292,7 +292,7 @@ def migration_entry_wait_huge(vma: VmArea, addr: int, ptep: PteSlot) -> None:
 @ported("mm/util.c", "folio_mc_copy")
 def folio_mc_copy(dst: Folio, src: Folio) -> int:
     """Copy the contents: 0, or -EHWPOISON when reading ``src`` hits a memory error."""
-    if inject("folio_mc_copy"):
+    if inject("copy_page"):
         return -EHWPOISON
     dst.data = src.data
     return 0

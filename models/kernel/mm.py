@@ -124,7 +124,7 @@ def insert_vm_struct(mm: MM, vma: VmArea) -> None:
 @ported("kernel/fork.c", "vm_area_dup")
 def vm_area_dup(orig: VmArea) -> VmArea | None:
     """A copy of a vma that is on no list yet; None without memory."""
-    if inject("vm_area_dup"):
+    if inject("kmalloc_vma"):
         return None
     new = VmArea(orig.vm_mm, orig.vm_start, orig.vm_end, orig.vm_flags)
     new.vm_pgoff = orig.vm_pgoff
@@ -360,7 +360,7 @@ def mmap_region(file: File, addr: int, length: int, vm_flags: int, pgoff: int) -
         msg = "mmap over another mapping"
         raise Unmodelled(msg)
 
-    if inject("vm_area_alloc"):
+    if inject("kmalloc_vma"):
         return -ENOMEM
     vma = VmArea(mm, addr, addr + length, vm_flags)
     vma.vm_pgoff = pgoff

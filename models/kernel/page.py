@@ -382,7 +382,7 @@ def folio_zero_user(folio: Folio, addr_hint: int) -> None:
 @ported("mm/memory.c", "copy_user_large_folio")
 def copy_user_large_folio(dst: Folio, src: Folio, addr_hint: int, vma: VmArea) -> int:
     """Copy the contents; returns 0 or -EHWPOISON when reading ``src`` hits a memory error."""
-    if inject("copy_user_large_folio"):
+    if inject("copy_page"):
         return -EHWPOISON
     dst.data = src.data
     return 0
@@ -395,9 +395,9 @@ def copy_folio_from_user(dst_folio: Folio, usr_src: int, allow_pagefault: bool) 
     Returns 0, or the bytes not copied (here all or nothing) if the source is not present and
     faults are not allowed, or -EFAULT if the source is no memory at all.
     """
-    if not allow_pagefault and inject("copy_folio_from_user"):
+    if not allow_pagefault and inject("copy_from_user_atomic"):
         return 4096 << dst_folio.order
-    if allow_pagefault and inject("copy_folio_from_user_fault"):
+    if allow_pagefault and inject("copy_from_user"):
         return -EFAULT
     dst_folio.data = usr_src
     return 0

@@ -45,10 +45,10 @@ ZAP_FLAG_UNMAP: Final = 2
 
 @ported("mm/hugetlb.c", "huge_pte_alloc")
 def huge_pte_alloc(mm: MM, vma: VmArea, addr: int, sz: int) -> PteSlot | None:
-    """The slot of ``addr`` (bytes, aligned to ``sz``), made if there is none; None without memory."""
+    """The slot of ``addr`` (bytes, aligned to ``sz``), made if need be; None without memory."""
     slot = mm.page_table.get(addr)
     if slot is None:
-        if inject("huge_pte_alloc"):
+        if inject("page_table"):
             return None
         if sz >= PUD_SIZE:
             ptl = mm.page_table_lock

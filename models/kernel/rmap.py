@@ -114,7 +114,7 @@ def anon_vma_prepare(vma: VmArea) -> int:
     """Give the vma an anon_vma unless it has one: 0 or -ENOMEM."""
     if vma.anon_vma is not None:
         return 0
-    if inject("anon_vma"):
+    if inject("kmalloc_anon_vma"):
         return -ENOMEM
     anon_vma = AnonVma()
     vma.anon_vma = anon_vma
@@ -126,7 +126,7 @@ def anon_vma_prepare(vma: VmArea) -> int:
 def anon_vma_clone(dst: VmArea, src: VmArea) -> int:
     """List ``dst`` in every anon_vma that lists ``src``: 0 or -ENOMEM."""
     for anon_vma in reversed(src.anon_vma_chain):
-        if inject("anon_vma"):
+        if inject("kmalloc_anon_vma"):
             dst.anon_vma = None
             unlink_anon_vmas(dst)
             return -ENOMEM
@@ -146,7 +146,7 @@ def anon_vma_fork(vma: VmArea, pvma: VmArea) -> int:
     error = anon_vma_clone(vma, pvma)
     if error:
         return error
-    if inject("anon_vma"):
+    if inject("kmalloc_anon_vma"):
         unlink_anon_vmas(vma)
         return -ENOMEM
     anon_vma = AnonVma()
