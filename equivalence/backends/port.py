@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from types import CodeType, FunctionType
 from typing import Any, Protocol
 
-from equivalence.backends.graph import copy_graph
+from equivalence.backends import memento
 from equivalence.backends.instrument import Recorder, instrument
 from equivalence.series import Step
 from equivalence.subject import Observation, Predicate, Relation
@@ -138,14 +138,16 @@ class PortSystem:
         return key
 
     def snapshot(self) -> object:
-        """A copy of all global variables."""
-        return copy_graph({name: self._namespace[name] for name in self._data}), self._dead
+        """What all global variables and everything behind them hold."""
+        data = {name: self._namespace[name] for name in self._data}
+        return data, memento.capture(data), self._dead
 
     def restore(self, snapshot: object) -> None:
-        """Set all global variables back to the snapshot."""
+        """Set everything back to the snapshot."""
         assert isinstance(snapshot, tuple)
-        data, self._dead = snapshot
-        self._namespace.update(copy_graph(data))
+        data, saved, self._dead = snapshot
+        self._namespace.update(data)
+        memento.restore(saved)
         self._machine = self._conventions.machine(self._namespace)
 
     def coverable(self) -> Mapping[str, frozenset[str]]:

@@ -19,7 +19,6 @@ from models.kernel.port import static_data
 from models.kernel.structs import AnonVma, Folio
 
 if TYPE_CHECKING:
-    from equivalence.subjects.hugetlb.observation import all_superblocks, entries_on
     from models.hugetlb.cgroup import root_h_cgroup
     from models.hugetlb.hstate import hstates
     from models.hugetlb.inode import hugetlbfs_vfsmount
@@ -323,36 +322,3 @@ def digest_task(out: Row, task: Any) -> None:
                     uffd_wp,
                     special,
                 )
-
-
-# ---- the key of a state ----
-
-
-def key_state() -> Hashable:
-    """The state without history: folios, subpools and inodes renumbered by order, words as
-    equality classes. States of one key behave alike; equal digests mean equal keys."""
-    global canon_next
-    folios: list[Any] = [
-        folio
-        for h in hstates
-        for head in (*h.hugepage_freelists, h.hugepage_activelist)
-        for folio in entries_on(head)
-    ]
-    saved = [(folio, folio.canon, folio.data) for folio in folios]
-    inodes = [(inode, inode.i_ino) for sb in all_superblocks() for inode in sb.inodes]
-    before = canon_next
-    classes: dict[int, int] = {0: 0}
-    canon_next = 0
-    for folio in folios:
-        folio.canon = -1
-        folio.data = classes.setdefault(folio.data, len(classes))
-    for number, (inode, _) in enumerate(inodes):
-        inode.i_ino = number
-    key = digest_state()
-    for folio, canon, data in saved:
-        folio.canon = canon
-        folio.data = data
-    for inode, ino in inodes:
-        inode.i_ino = ino
-    canon_next = before
-    return key

@@ -18,7 +18,7 @@ import models.hugetlb
 import models.kernel
 import refactored.hugetlb
 from equivalence.series import Patch, Series, Symbols, collect
-from equivalence.subjects.hugetlb import digest, observation
+from equivalence.subjects.hugetlb import digest, observation, statekey
 from equivalence.subjects.hugetlb.predicates import DEBIT, NOT_OVERRIDDEN, REFUSE, SHOULD_USE
 from models.kernel.machine import KernelBug, KernelDeadlock, KernelHang, Unmodelled
 from models.schema.outcome import Ending
@@ -57,6 +57,7 @@ def base() -> Symbols:
             legacy.hugetlb,
             digest,
             observation,
+            statekey,
         ]
     )
 
