@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, Final
 
-
 _ATOMS: Final = frozenset(
     {
         int,
