@@ -63,13 +63,11 @@ def build(
     *,
     jobs: int | None = None,
     base: KernelTree | None = None,
-    reads: Sequence[Path] = (),
     coverage: bool = False,
 ) -> NativeImage:
     """Compile and link a tree; what was built before comes from the cache.
 
     With ``base`` the configuration of that tree is used (a later step of a series keeps it).
-    ``reads`` are further folders the compiler may look into.
 
     Raises:
         TreeError: no kernel tree.
@@ -79,7 +77,7 @@ def build(
     found = tree if isinstance(tree, KernelTree) else open_tree(tree)
     cache = cache_folder()
     configuration = prepare(base or found, cache)
-    compiler = Compiler(found, configuration, cache, reads=reads)
+    compiler = Compiler(found, configuration, cache)
     workers = jobs or min(4, os.cpu_count() or 1)
     built = compiler.compile_all(units(found, coverage=coverage), workers)
     key = digest(

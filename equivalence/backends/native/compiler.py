@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,13 +64,11 @@ class Built:
 class Compiler:
     """Compiles against one tree with one prepared configuration."""
 
-    def __init__(
-        self, tree: KernelTree, configuration: Path, cache: Path, *, reads: Sequence[Path] = ()
-    ) -> None:
+    def __init__(self, tree: KernelTree, configuration: Path, cache: Path) -> None:
         self._tree = tree
         self._configuration = configuration
         self._cache = cache
-        self._reads = [tree.root, configuration, SHIM, *reads]
+        self._reads = [*tree.folders, configuration, SHIM]
         self._hashes = FileHashes()
         self._version = subprocess.run(
             ["gcc", "-v"], capture_output=True, text=True, check=False

@@ -64,7 +64,7 @@ def prepare(tree: KernelTree, cache: Path) -> Path:
         make = ["make", "-s", "-C", str(tree.root), f"O={folder}"]
         for goal in ([f"KCONFIG_ALLCONFIG={options}", "allnoconfig"], ["-j2", "prepare0"]):
             try:
-                done = sandbox.run([*make, *goal], read=[tree.root], write=[folder])
+                done = sandbox.run([*make, *goal], read=tree.folders, write=[folder])
             except subprocess.TimeoutExpired:
                 msg = f"{tree.root}: 'make {goal[-1]}' did not end within its time limit"
                 raise BuildError(msg, where=goal[-1]) from None

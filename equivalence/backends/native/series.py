@@ -331,7 +331,7 @@ def make_steps(
             )
         view = scratch / f"step{number}"
         make_view(tree.root, view, {name: work / name for name in names})
-        steps.append(StepTree(open_tree(view), None, changed))
+        steps.append(StepTree(open_tree(view, tree.folders), None, changed))
     return steps
 
 

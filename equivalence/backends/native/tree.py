@@ -37,10 +37,16 @@ _CONFIGURATION_FOLDERS = ("arch/x86", "fs", "init", "kernel", "lib", "mm", "scri
 
 @dataclass(frozen=True, slots=True)
 class KernelTree:
-    """A folder with a kernel's sources."""
+    """A folder with a kernel's sources; ``reads`` are further folders that its links lead to."""
 
     root: Path
     version: tuple[int, int, int]
+    reads: tuple[Path, ...] = ()
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Everything that a compiler must see of the tree."""
+        return (self.root, *self.reads)
 
     @property
     def release(self) -> str:
@@ -64,7 +70,7 @@ class KernelTree:
             yield from sorted((self.root / name).glob("Kconfig*"))
 
 
-def open_tree(folder: Path) -> KernelTree:
+def open_tree(folder: Path, reads: Iterable[Path] = ()) -> KernelTree:
     """Look at a folder and say which kernel it holds.
 
     Raises:
@@ -89,4 +95,4 @@ def open_tree(folder: Path) -> KernelTree:
     if missing:
         msg = f"{folder}: {missing[0]} is missing; expected a whole kernel tree (Linux {version[0]}.{version[1]})"
         raise TreeError(msg)
-    return KernelTree(root, version)
+    return KernelTree(root, version, tuple(reads))

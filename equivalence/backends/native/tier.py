@@ -1,0 +1,295 @@
+"""The tier ``native`` as the engine sees it: a series on a tree, its steps as systems.
+
+Steps are built when they are first asked for. Points of evidence are lines ``file:number`` of the
+hosted files at that step.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from equivalence.backends.native import sandbox
+from equivalence.backends.native.build import NativeImage, build, units
+from equivalence.backends.native.coverage import CoverageMap
+from equivalence.backends.native.errors import BuildError
+from equivalence.backends.native.neighbours import NEIGHBOURS
+from equivalence.backends.native.series import PatchSeries, StepTree, fate_of, make_steps
+from equivalence.backends.native.system import NativeSystem, Runner
+from equivalence.backends.native.tree import HOSTED, KernelTree
+from equivalence.subject import Change, Changes, Hunk, PatchInfo, System
+from models.schema.trace import Scalar
+
+_REASONS: Final = {
+    "not compiled": "the configuration of the hosted tree does not compile this file",
+    "not hosted": "no code of the kernel image",
+    "not applied": "changes to what runs while building are not applied unless allowed",
+    "header": "reaches the checked code only through what includes it",
+    "neighbour": "linked in and running, without coverage",
+}
+_DEFINITION: Final = re.compile(r"^[a-zA-Z_][^;{}#]*?\b(\w+)\(", re.MULTILINE)
+
+
+class NativeEvidenceSystem(NativeSystem):
+    """A system of an image built for coverage."""
+
+    def __init__(self, image: NativeImage, coverage: CoverageMap) -> None:
+        self._native = Runner(image)
+        super().__init__(image, runner=self._native)
+        self._coverage = coverage
+
+    def coverable(self) -> Mapping[str, frozenset[str]]:
+        """Function -> its lines."""
+        return self._coverage.functions()
+
+    def covered(self) -> Mapping[str, frozenset[str]]:
+        """Function -> its lines that ran."""
+        ran: set[str] = set()
+        for worker in self._native.workers:
+            ran |= self._coverage.ran(worker.coverage())
+        return {name: lines & ran for name, lines in self._coverage.functions().items()}
+
+    def rows(self) -> Mapping[str, Mapping[tuple[Scalar, ...], int]]:
+        """No predicates are declared for C."""
+        return {}
+
+    def forget(self) -> None:
+        """Forget what ran."""
+        for worker in self._native.workers:
+            worker.forget_coverage()
+
+
+class NativeTier:
+    """A series on a tree. Use as a context manager: it keeps a scratch folder."""
+
+    name = "native"
+
+    def __init__(
+        self,
+        tree: KernelTree,
+        series: PatchSeries,
+        *,
+        jobs: int | None = None,
+        allow_build_files: bool = False,
+    ) -> None:
+        self.series = series.name
+        self.patches: Sequence[PatchInfo] = tuple(
+            PatchInfo(f"{number:04}", patch.title, patch.declares_change)
+            for number, patch in enumerate(series.patches, start=1)
+        )
+        self._tree, self._source, self._jobs = tree, series, jobs
+        self._allow = allow_build_files
+        self._scratch = Path(tempfile.mkdtemp(prefix="equivcheck-series-"))
+        self._steps: list[StepTree] = make_steps(
+            tree, series, self._scratch, allow_build_files=allow_build_files
+        )
+        self._images: dict[tuple[int, bool], NativeImage | str] = {}
+        self._maps: dict[Path, CoverageMap] = {}
+
+    def close(self) -> None:
+        """Remove the scratch folder."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def __enter__(self) -> NativeTier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def limits(self) -> Mapping[str, str]:
+        """What every verdict of this tier must state."""
+        image = self._images.get((0, False)) or self._images.get((0, True))
+        compiler = image.compiler if isinstance(image, NativeImage) else "gcc"
+        return {
+            "architecture": f"x86-64 on {platform.machine()}, one task, no weak memory",
+            "configuration": "allnoconfig with the shim's kconfig.fragment; without the hugetlb "
+            "vmemmap optimisation, GENERIC_BUG, PER_VMA_LOCK and inlined unlocks",
+            "compiler": compiler,
+            "kernel": self._tree.release,
+            "isolation": sandbox.describe(),
+            "coverage": "lines, by the basic blocks the compiler marks",
+        }
+
+    def image(self, step: int, *, coverage: bool = False) -> NativeImage:
+        """The image of a step.
+
+        Raises:
+            BuildError: why there is none.
+        """
+        key = (step, coverage)
+        if key not in self._images:
+            tree = self._steps[step].tree
+            if tree is None:
+                self._images[key] = self._steps[step].obstacle or "has no tree"
+            else:
+                try:
+                    self._images[key] = build(
+                        tree,
+                        jobs=self._jobs,
+                        base=self._tree,
+                        coverage=coverage,
+                    )
+                except BuildError as error:
+                    self._images[key] = str(error)
+        found = self._images[key]
+        if isinstance(found, str):
+            raise BuildError(found)
+        return found
+
+    def obstacle(self, step: int) -> str | None:
+        """Why a step cannot be run, or None."""
+        try:
+            self.image(step)
+        except BuildError as error:
+            return str(error)
+        return None
+
+    def system(self, step: int, *, effects: bool = False, evidence: bool = True) -> System:
+        """A fresh system of a step; with ``evidence`` it reports the lines that ran.
+
+        Raises:
+            BuildError: the step has an obstacle.
+        """
+        image = self.image(step, coverage=evidence)
+        if not evidence:
+            return NativeSystem(image)
+        if image.path not in self._maps:
+            self._maps[image.path] = CoverageMap(image.path)
+        return NativeEvidenceSystem(image, self._maps[image.path])
+
+    def new_warnings(self, step: int) -> dict[str, tuple[str, ...]]:
+        """Compiler warnings of a step that the step before did not have, by file.
+
+        Raises:
+            BuildError: one of the two has an obstacle.
+        """
+        old, new = self.image(step - 1).warnings, self.image(step).warnings
+        found = {
+            name: tuple(text for text in texts if text not in old.get(name, ()))
+            for name, texts in new.items()
+        }
+        return {name: texts for name, texts in found.items() if texts}
+
+    def changes(self, before: int, after: int) -> Changes:
+        """How two steps differ: every hunk of the patches between them is accounted for."""
+        compiled = frozenset(HOSTED) | frozenset(NEIGHBOURS)
+        hunks: list[Hunk] = []
+        lines_before: dict[str, set[str]] = {}
+        lines_after: dict[str, set[str]] = {}
+        for number in range(before, after):
+            for hunk in self._source.patches[number].hunks():
+                fate = fate_of(hunk.file, compiled, allow_build_files=self._allow)
+                if fate in ("not compiled", "not hosted", "not applied"):
+                    kind = "not compiled" if fate == "not compiled" else "not hosted"
+                    hunks.append(
+                        Hunk(hunk.where, kind, _REASONS[fate])  # type: ignore[arg-type]
+                    )
+        for name in HOSTED:
+            one, two = self._text(before, name), self._text(after, name)
+            if one != two:
+                _note_changes(name, one, two, lines_before, lines_after)
+        identical = self._same_code(before, after)
+        functions = tuple(
+            Change(
+                name,
+                "changed"
+                if name in lines_before and name in lines_after
+                else ("added" if name in lines_after else "removed"),
+                frozenset(lines_before.get(name, ())),
+                frozenset(lines_after.get(name, ())),
+            )
+            for name in sorted({*lines_before, *lines_after})
+        )
+        return Changes(identical=identical, functions=functions, hunks=tuple(hunks))
+
+    def _text(self, step: int, name: str) -> str:
+        tree = self._steps[step].tree
+        if tree is None:
+            return ""
+        try:
+            return (tree.root / name).read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def _same_code(self, before: int, after: int) -> bool:
+        """Whether both steps link to the same instructions and data, debug lines aside."""
+        try:
+            one, two = self.image(before), self.image(after)
+        except BuildError:
+            return False
+        return one.path == two.path or _loaded(one.path) == _loaded(two.path)
+
+
+def _loaded(image: Path) -> bytes:
+    """What of an image is loaded: the file without symbols and line tables."""
+    import subprocess
+
+    with tempfile.TemporaryDirectory(prefix="equivcheck-") as folder:
+        target = Path(folder) / "stripped"
+        subprocess.run(["objcopy", "--strip-all", str(image), str(target)], check=True)
+        return target.read_bytes()
+
+
+def _function_of(text: str) -> list[str]:
+    """For every line (from 1; index 0 unused) the function whose definition holds it, or ''."""
+    lines = text.splitlines()
+    owner = [""] * (len(lines) + 2)
+    start, name = 0, ""
+    for number, line in enumerate(lines, start=1):
+        if line and not line[0].isspace() and line[0] not in "{}#/*":
+            match = _DEFINITION.match(line)
+            if match is not None:
+                start, name = number, match[1]
+            elif not line.endswith((")", ",", ":")):
+                start, name = 0, ""
+        if line == "}" and name:
+            for inside in range(start, number + 1):
+                owner[inside] = name
+            start, name = 0, ""
+    return owner
+
+
+def _note_changes(
+    name: str,
+    one: str,
+    two: str,
+    before: dict[str, set[str]],
+    after: dict[str, set[str]],
+) -> None:
+    """Which functions changed, and their changed lines that may hold code."""
+    import difflib
+
+    left, right = one.splitlines(), two.splitlines()
+    owners = _function_of(one), _function_of(two)
+    matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
+    for tag, a, b, c, d in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        for number in range(a + 1, b + 1):
+            function = owners[0][number]
+            if function:
+                lines = before.setdefault(function, set())
+                if left[number - 1].strip():
+                    lines.add(f"{name}:{number}")
+        for number in range(c + 1, d + 1):
+            function = owners[1][number]
+            if function:
+                lines = after.setdefault(function, set())
+                if right[number - 1].strip():
+                    lines.add(f"{name}:{number}")
+    for function in set(before) | set(after):
+        if function in owners[0]:
+            before.setdefault(function, set())
+        if function in owners[1]:
+            after.setdefault(function, set())
+
+
+def compiled_files(tree: KernelTree) -> frozenset[str]:
+    """The sources of the tree that go into its image."""
+    return frozenset(unit.source for unit in units(tree) if not unit.source.startswith("/"))
