@@ -24,7 +24,7 @@ from models.schema.result import MutantEvidence, SearchEvidence
 from models.schema.trace import Trace
 
 #: Operations for each pair.
-PROFILES: Final[Mapping[str, int]] = {"quick": 20_000, "ci": 200_000, "nightly": 5_000_000}
+PROFILES: Final[Mapping[str, int]] = {"quick": 40_000, "ci": 400_000, "nightly": 5_000_000}
 #: Operations of one job, and jobs of one round.
 CHUNK: Final = 1_000
 ROUND: Final = 8
@@ -112,7 +112,7 @@ def search_pair(
                     return found
         seeds += findings.novel[: MAX_SEEDS - len(seeds)]
         findings.novel.clear()
-        seen = dict(findings.before.covered), dict(findings.after.covered)
+        seen = findings.before.points(), findings.after.points()
     return found
 
 

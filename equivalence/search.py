@@ -37,6 +37,11 @@ class Side:
     covered: Points = field(default_factory=dict)
     rows: Rows = field(default_factory=dict)
 
+    def points(self) -> Points:
+        """All that was reached, inputs of predicates too: a search measures novelty by these."""
+        inputs = {f"predicate {p}": frozenset(map(str, counts)) for p, counts in self.rows.items()}
+        return {**self.covered, **inputs}
+
     def add(self, covered: Mapping[str, frozenset[str]], rows: Rows) -> None:
         """Add what a search reached."""
         for function, points in covered.items():
@@ -111,6 +116,7 @@ class Session:
         self._goals = _by_kind(subject.goals)
         self._sides = (lockstep.before, lockstep.after)
         self._seen = (dict(seen[0]), dict(seen[1]))
+        self._rows: tuple[dict[str, int], dict[str, int]] = ({}, {})
         self._world: Args = {}
         self._ops: list[Op] = []
         self._thorough = False
@@ -195,9 +201,15 @@ class Session:
 
     def _new_points(self) -> bool:
         new = False
-        for system, seen in zip(self._sides, self._seen, strict=True):
+        for system, seen, rows in zip(self._sides, self._seen, self._rows, strict=True):
             if isinstance(system, Evidence):
-                for function, points in system.covered().items():
+                reached = dict(system.covered())
+                for predicate, counts in system.rows().items():
+                    # Inputs of predicates are points too; few traces reach a new one.
+                    if len(counts) > rows.get(predicate, 0):
+                        rows[predicate] = len(counts)
+                        reached[f"predicate {predicate}"] = frozenset(map(str, counts))
+                for function, points in reached.items():
                     known = seen.get(function, frozenset())
                     if not points <= known:
                         seen[function] = known | points

@@ -203,7 +203,7 @@ class ToyTier:
         self.rules = rules
         self.kind = system
         self.limits: Mapping[str, str] = {"coverage": "the outcomes of the rule"}
-        self.patches = [
+        self.patches: Sequence[PatchInfo] = [
             PatchInfo(f"patch {k}", f"rule {rule.__name__}") for k, rule in enumerate(rules[1:], 1)
         ]
         self.hunks: tuple[Hunk, ...] = ()

@@ -67,8 +67,9 @@ def test_a_planted_bug_is_found() -> None:
     assert found.ops < 5000
 
 
-def test_given_traces_are_varied() -> None:
+def test_given_traces_are_varied(monkeypatch: pytest.MonkeyPatch) -> None:
     """A generator that never takes finds the bug only by varying a trace that does."""
+    monkeypatch.setattr(sampler, "MAX_CORPUS", 1)
     seed = Trace("toy", {"pages": 2}, (Op("take", {"who": "A", "n": 2}), Op("give", {"who": "A"})))
 
     class Shy(ToySubject):

@@ -242,20 +242,22 @@ def test_a_stop_truncates_before_the_next_trace() -> None:
     assert result.traces == 1
 
 
-def test_traces_that_reach_new_code_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = found(toys(), trace(ONE), trace(ONE, ONE), trace(TAKE))
-    assert result.novel == [trace(ONE), trace(TAKE)]
+def test_traces_that_reach_new_code_or_inputs_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    traces = [trace(ONE), trace(ONE), trace(ONE, ONE), trace(ONE), trace(TAKE)]
+    result = found(toys(), *traces)
+    assert result.novel == [trace(ONE), trace(ONE, ONE), trace(TAKE)]
     assert result.before.covered == result.after.covered == {"rule": {"true", "false"}}
-    assert result.before.rows["enough"] == Counter({(2, 1): 2, (1, 1): 1, (2, 3): 1})
+    assert result.before.rows["enough"] == Counter({(2, 1): 4, (1, 1): 1, (2, 3): 1})
 
-    seen = {"rule": frozenset({"true"})}
+    seen = found(toys(), trace(ONE)).before.points()
+    assert seen == {"rule": {"true"}, "predicate enough": {"(2, 1)"}}
     session = Session(ToySubject(), toys(), seen=(seen, seen))
     replay(session, [trace(ONE), trace(TAKE)])
     assert session.close().novel == [trace(TAKE)]
-    assert seen == {"rule": {"true"}}
+    assert seen["rule"] == {"true"}
 
     monkeypatch.setattr(module, "MAX_NOVEL", 1)
-    assert found(toys(), trace(ONE), trace(TAKE)).novel == [trace(ONE)]
+    assert found(toys(), *traces).novel == [trace(ONE)]
 
 
 def test_systems_without_evidence_are_searched_all_the_same() -> None:
