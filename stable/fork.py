@@ -8,7 +8,7 @@ from models.hugetlb.structs import huge_page_size, pages_per_huge_page
 from models.kernel.errno import ENOMEM, IS_ERR
 from models.kernel.pgtable import MIGRATION, MIGRATION_EXCLUSIVE
 from models.kernel.port import ported
-from models.kernel.structs import PTE_NONE, Pte
+from models.kernel.structs import PTE_NONE
 
 if TYPE_CHECKING:
     from models.hugetlb.fork import copy_pte_marker, hugetlb_install_folio, is_cow_mapping
@@ -91,9 +91,11 @@ def copy_hugetlb_page_range(dst: MM, src: MM, dst_vma: VmArea, src_vma: VmArea) 
                 uffd_wp = entry.uffd_wp
                 if (entry.write or entry.special == MIGRATION_EXCLUSIVE) and cow:
                     # Pages of both must become read-only.
-                    entry = Pte(entry.folio, special=MIGRATION)
-                    if userfaultfd_wp(src_vma) and uffd_wp:
-                        entry = entry._replace(uffd_wp=True)
+                    entry = entry._replace(
+                        write=False,
+                        uffd_wp=userfaultfd_wp(src_vma) and uffd_wp,
+                        special=MIGRATION,
+                    )
                     set_huge_pte_at(src, addr, src_pte, entry, sz)
                 if not userfaultfd_wp(dst_vma):
                     entry = huge_pte_clear_uffd_wp(entry)

@@ -13,7 +13,6 @@ from models.kernel.pgtable import (
     PTE_MARKER_UFFD_WP,
 )
 from models.kernel.port import ported
-from models.kernel.structs import Pte
 
 if TYPE_CHECKING:
     from models.hugetlb.inline import hstate_vma
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
         set_huge_pte_at,
     )
     from models.kernel.rmap import i_mmap_lock_write, i_mmap_unlock_write
-    from models.kernel.structs import VmArea
+    from models.kernel.structs import Pte, VmArea
 
 MM_CP_UFFD_WP: Final = 1 << 2
 MM_CP_UFFD_WP_RESOLVE: Final = 1 << 3
@@ -90,7 +89,9 @@ def hugetlb_change_protection(
             if pte.write:
                 assert pte.folio is not None
                 special = MIGRATION_EXCLUSIVE if folio_test_anon(pte.folio) else MIGRATION
-                newpte = Pte(pte.folio, special=special)
+                # Whether it was accessed and written stays in the entry; write protection by
+                # userfaultfd does not.
+                newpte = pte._replace(write=False, uffd_wp=False, special=special)
                 pages += 1
             if uffd_wp:
                 newpte = newpte._replace(uffd_wp=True)

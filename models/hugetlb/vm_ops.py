@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from models.hugetlb.structs import HPAGE_RESV_OWNER, VmaLock, huge_page_mask, huge_page_size
 from models.kernel.errno import EINVAL
-from models.kernel.machine import ULONG_MAX, bug_on
+from models.kernel.machine import bug_on
 from models.kernel.pgtable import PUD_MASK, PUD_SIZE
 from models.kernel.port import ported, static_data
 from models.kernel.structs import VM_MAYSHARE, VmOperations
@@ -87,7 +87,7 @@ def hugetlb_vm_op_close(vma: VmArea) -> None:
     start = vma_hugecache_offset(h, vma, vma.vm_start)
     end = vma_hugecache_offset(h, vma, vma.vm_end)
 
-    reserve = ((end - start) - region_count(resv, start, end)) & ULONG_MAX
+    reserve = (end - start) - region_count(resv, start, end)
     hugetlb_cgroup_uncharge_counter(resv, start, end)
     if reserve:
         gbl_reserve = hugepage_subpool_put_pages(spool, reserve)
