@@ -25,10 +25,12 @@ class Conventions(Protocol):
 
     #: Exception type -> the ending it stands for.
     endings: Mapping[type[BaseException], Ending]
+    #: What ``machine.fuel`` is set to before every operation: the work that it may do.
+    fuel: int
     sections: frozenset[str]
 
     def machine(self, namespace: Mapping[str, Any]) -> Any:
-        """The object with ``warnings`` and ``effects`` of a booted namespace."""
+        """The object with ``warnings``, ``effects`` and ``fuel`` of a booted namespace."""
 
 
 class PortSystem:
@@ -49,6 +51,7 @@ class PortSystem:
         self._conventions = conventions
         self._endings = dict(conventions.endings)
         self._fatal = tuple(self._endings)
+        self._fuel = conventions.fuel
         self._effects = effects
         self.recorder = Recorder()
         bodies: dict[str, CodeType] = dict(overrides or {})
@@ -93,6 +96,8 @@ class PortSystem:
         function = self._ops.get(op.kind)
         if function is None:
             return REFUSED
+        machine = self._machine
+        machine.fuel = self._fuel
         try:
             outcome: Outcome = function(op.args)
         except self._fatal as error:
@@ -103,7 +108,6 @@ class PortSystem:
         except RecursionError as error:
             outcome = Outcome(ret=-1, ending="hang", detail=f"endless recursion in {_where(error)}")
             self._dead = outcome
-        machine = self._machine
         if machine.warnings:
             outcome = outcome._replace(warnings=tuple(machine.warnings))
             machine.warnings.clear()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.kernel.machine import KernelDeadlock, bug_on, effect
+from models.kernel.machine import KernelDeadlock, KernelHang, bug_on, effect
 
 if TYPE_CHECKING:
     from models.kernel.machine import machine
@@ -50,7 +50,20 @@ def _wait(kind: str, lock: Lock | RWSem) -> None:
     hook("wait", lock)
 
 
+def out_of_fuel(kind: str, lock: Lock | RWSem) -> None:
+    """The operation has taken more locks than any that ends.
+
+    Raises:
+        KernelHang: always.
+    """
+    msg = f"{kind}({lock.name}): taken again and again, without an end"
+    raise KernelHang(msg)
+
+
 def _acquire(kind: str, lock: Lock) -> None:
+    machine.fuel -= 1
+    if machine.fuel < 0:
+        out_of_fuel(kind, lock)
     hook = machine.lock_hook
     if hook is not None:
         hook(kind, lock)

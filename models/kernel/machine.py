@@ -1,5 +1,5 @@
 # Fidelity: CUSTOM
-"""What one booted system knows of itself: the running task, failures to inject, effects, warnings."""
+"""What one booted system knows of itself: the running task, injected failures, effects, warnings."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 ULONG_MAX: Final = (1 << 64) - 1
 LONG_MAX: Final = (1 << 63) - 1
+#: Locks that one operation may take. The longest operation of ordinary worlds takes a few hundred;
+#: whoever retries without an end comes past this in some hundredths of a second.
+FUEL: Final = 100_000
 
 
 class KernelBug(Exception):
@@ -34,13 +37,25 @@ class Unmodelled(Exception):
 class Machine:
     """One booted system. ``effects`` is a list only while the relation ``effects`` is compared."""
 
-    __slots__ = ("current", "effects", "fail", "lock_hook", "tasks", "warnings", "warned_once")
+    __slots__ = (
+        "current",
+        "effects",
+        "fail",
+        "fuel",
+        "lock_hook",
+        "tasks",
+        "warned_once",
+        "warnings",
+    )
 
     def __init__(self) -> None:
         self.current: Task | None = None
         self.tasks: dict[str, Task] = {}
         #: Failures to inject: point name (see inject()) -> how many of the next calls fail.
         self.fail: dict[str, int] = {}
+        #: Locks that the running operation may still take: one that takes more hangs. Booting may
+        #: take any number.
+        self.fuel = ULONG_MAX
         self.effects: list[str] | None = None
         self.warnings: list[str] = []
         self.warned_once: set[str] = set()

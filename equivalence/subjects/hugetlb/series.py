@@ -20,7 +20,7 @@ import refactored.hugetlb
 from equivalence.series import Patch, Series, Symbols, collect
 from equivalence.subjects.hugetlb import digest, observation, statekey
 from equivalence.subjects.hugetlb.predicates import DEBIT, NOT_OVERRIDDEN, REFUSE, SHOULD_USE
-from models.kernel.machine import KernelBug, KernelDeadlock, KernelHang, Unmodelled
+from models.kernel.machine import FUEL, KernelBug, KernelDeadlock, KernelHang, Unmodelled
 from models.schema.outcome import Ending
 from refactored.steps import after_patch1, after_patch2
 from stable import alloc_cgroup, cow_from_owner, dissolve, truncate, unmap
@@ -149,6 +149,7 @@ class HugetlbConventions:
         KernelHang: "hang",
         Unmodelled: "unmodelled",
     }
+    fuel = FUEL
     sections = frozenset(observation.SECTIONS)
 
     def machine(self, namespace: Mapping[str, Any]) -> Any:
