@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from models.hugetlb.inline import folio_hstate, hstate_index
     from models.hugetlb.subpool import hugepage_subpool_put_pages
     from models.kernel.memcg import mem_cgroup_uncharge
+    from models.kernel.memory_failure import folio_clear_hugetlb_hwpoison
     from models.kernel.page import (
         ClearPageAnonExclusive,
         folio_put,
@@ -201,16 +202,6 @@ def _folio_clear_hugetlb(folio: Folio) -> None:
 def _folio_set_hugetlb(folio: Folio) -> None:
     """From now on HugeTLB owns the folio."""
     folio.hugetlb = True
-
-
-@ported("mm/memory-failure.c", "folio_clear_hugetlb_hwpoison")
-def folio_clear_hugetlb_hwpoison(folio: Folio) -> None:
-    """Leave the mark of a memory error on the base pages that have one only."""
-    if folio.hpg & HPG_RAW_HWP_UNRELIABLE:
-        return
-    if folio.hpg & HPG_VMEMMAP_OPTIMIZED:
-        return
-    folio.hwpoison = False
 
 
 # ---- back to the page allocator ----

@@ -38,15 +38,17 @@ DEFAULT_NODE_MB: Final = 512
 class Zone:
     """One node's memory: frames ``start`` (included) to ``end`` (excluded) of 2 MiB.
 
-    Bit k of ``free`` is set while frame ``start + k`` is free.
+    Bit k of ``free`` is set while frame ``start + k`` is free. ``lost`` are the base pages that a
+    memory error took; the frames that they lie in are never free.
     """
 
-    __slots__ = ("end", "free", "start")
+    __slots__ = ("end", "free", "lost", "start")
 
     def __init__(self, start: int, end: int) -> None:
         self.start = start
         self.end = end
         self.free = (1 << (end - start)) - 1
+        self.lost: frozenset[int] = frozenset()
 
 
 #: Of each node, its memory.
@@ -156,20 +158,76 @@ def alloc_contig_pages(
 
 @ported("mm/page_alloc.c", "free_unref_page")
 def free_unref_page(page: Folio, order: int) -> None:
-    """Give ``2**order`` base pages back to their node. A base page with a memory error never comes
-    back, and with it the frame that it lies in."""
+    """Give ``2**order`` base pages back to their node, but for those with a memory error.
+
+    The kernel gives the smaller blocks around a bad page back; here their whole frame is lost.
+    """
     zone = zones[page.nid]
     frame = (page.pfn >> FRAME_ORDER) - zone.start
     bits = ((1 << (1 << (order - FRAME_ORDER))) - 1) << frame
     bug_on(zone.free & bits, "free_unref_page: page is free already")
     if machine.effects is not None:
         effect(f"free_pages order={order} nid={page.nid}")
-    zone.free |= bits & ~poisoned_frames(page, frame)
-
-
-def poisoned_frames(page: Folio, frame: int) -> int:
-    """Bits of the frames of a freed page that hold a base page with a memory error."""
-    lost = 0
     for offset in page.raw_hwp:
-        lost |= 1 << (frame + (offset >> FRAME_ORDER))
-    return lost
+        zone.lost |= {page.pfn + offset}
+        bits &= ~(1 << (frame + (offset >> FRAME_ORDER)))
+    zone.free |= bits
+
+
+# ---- base pages with a memory error ----
+
+
+def pfn_zone(pfn: int) -> Zone | None:
+    """The node's memory that a base page lies in, or None."""
+    for zone in zones:
+        if zone.start <= pfn >> FRAME_ORDER < zone.end:
+            return zone
+    return None
+
+
+@ported("include/linux/mmzone.h", "pfn_valid")
+def pfn_valid(pfn: int) -> bool:
+    """Whether there is such a base page."""
+    return pfn_zone(pfn) is not None
+
+
+@ported("mm/page_alloc.c", "is_free_buddy_page")
+def is_free_buddy_page(pfn: int) -> bool:
+    """Whether the page allocator has the base page."""
+    zone = pfn_zone(pfn)
+    return zone is not None and zone.free >> ((pfn >> FRAME_ORDER) - zone.start) & 1 != 0
+
+
+@ported("include/linux/page-flags.h", "PageHWPoisonTakenOff")
+def PageHWPoisonTakenOff(pfn: int) -> bool:
+    """Whether the base page was lost."""
+    zone = pfn_zone(pfn)
+    return zone is not None and pfn in zone.lost
+
+
+@ported("mm/page_alloc.c", "take_page_off_buddy")
+def take_page_off_buddy(pfn: int) -> bool:
+    """Withhold a base page that nobody uses; whether that could be done."""
+    zone = pfn_zone(pfn)
+    if zone is None:
+        return False
+    frame = pfn >> FRAME_ORDER
+    bit = 1 << (frame - zone.start)
+    if not zone.free & bit and not any(lost >> FRAME_ORDER == frame for lost in zone.lost):
+        return False
+    zone.free &= ~bit
+    zone.lost |= {pfn}
+    return True
+
+
+@ported("mm/page_alloc.c", "put_page_back_buddy")
+def put_page_back_buddy(pfn: int) -> bool:
+    """Give a withheld base page back; whether it was one."""
+    zone = pfn_zone(pfn)
+    if zone is None or pfn not in zone.lost:
+        return False
+    zone.lost -= {pfn}
+    frame = pfn >> FRAME_ORDER
+    if not any(lost >> FRAME_ORDER == frame for lost in zone.lost):
+        zone.free |= 1 << (frame - zone.start)
+    return True

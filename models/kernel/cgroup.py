@@ -12,7 +12,7 @@ controllers are disabled.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.kernel.errno import EBUSY, EEXIST, ENOENT, ESRCH
 from models.kernel.machine import warn_on_once
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         hugetlb_file_read,
         hugetlb_file_write,
     )
+    from models.kernel.cpuset import cpuset_attach, cpuset_css_online
     from models.kernel.machine import machine
     from models.kernel.memcg import (
         mem_cgroup_css_alloc,
@@ -44,7 +45,7 @@ class Cgroup:
     which it can hold no process itself.
     """
 
-    __slots__ = ("children", "controls", "hugetlb", "memory", "name", "parent")
+    __slots__ = ("children", "controls", "cpuset", "hugetlb", "memory", "name", "parent")
 
     def __init__(self, name: str, parent: Cgroup | None) -> None:
         self.name = name
@@ -53,6 +54,8 @@ class Cgroup:
         self.controls = False
         self.hugetlb: CgroupSubsysState | None = None
         self.memory: CgroupSubsysState | None = None
+        #: Its Cpuset, once that controller is enabled.
+        self.cpuset: Any = None
 
 
 cgroup_root: Cgroup
@@ -193,6 +196,8 @@ def cgroup_mkdir(path: str) -> int:
             css_get(parent.memory)
         cgrp.memory = memory
     parent.children[parts[-1]] = cgrp
+    if parent.cpuset is not None:
+        cpuset_css_online(cgrp)
     return 0
 
 
@@ -224,7 +229,9 @@ def cgroup_attach_task(path: str, task: Task) -> int:
         return -ESRCH
     if cgrp.controls and cgrp.parent is not None:
         return -EBUSY
+    oldcgrp = task_cgroup(task)
     task.cgroup = cgrp
+    cpuset_attach(oldcgrp, cgrp, task)
     return 0
 
 

@@ -15,6 +15,7 @@ ENOENT: Final = _errno.ENOENT
 ESRCH: Final = _errno.ESRCH
 EINTR: Final = _errno.EINTR
 EIO: Final = _errno.EIO
+ENXIO: Final = _errno.ENXIO
 E2BIG: Final = _errno.E2BIG
 EBADF: Final = _errno.EBADF
 EAGAIN: Final = _errno.EAGAIN

@@ -9,6 +9,7 @@ from models.hugetlb.structs import huge_page_mask
 from models.kernel.errno import EACCES, EAGAIN, EFAULT, EHWPOISON, EINTR, EINVAL, ENOMEM
 from models.kernel.fs import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
 from models.kernel.locks import down_read, down_write, up_read, up_write
+from models.kernel.memory_failure import MADV_HWPOISON, MADV_SOFT_OFFLINE
 from models.kernel.mman import (
     MADV_DOFORK,
     MADV_DONTFORK,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from models.kernel.fs import fput, get_file, vfs_fallocate
     from models.kernel.gup import faultin_page_range
     from models.kernel.machine import machine
+    from models.kernel.memory_failure import madvise_inject_error
     from models.kernel.mm import find_vma, vma_modify_flags
     from models.kernel.structs import MM, VmArea
     from models.kernel.zap import zap_page_range_single
@@ -44,7 +46,14 @@ if TYPE_CHECKING:
 READERS: Final = frozenset(
     {MADV_REMOVE, MADV_DONTNEED, MADV_FREE, MADV_POPULATE_READ, MADV_POPULATE_WRITE}
 )
-VALID: Final = READERS | {MADV_DONTFORK, MADV_DOFORK, MADV_WIPEONFORK, MADV_KEEPONFORK}
+VALID: Final = READERS | {
+    MADV_DONTFORK,
+    MADV_DOFORK,
+    MADV_WIPEONFORK,
+    MADV_KEEPONFORK,
+    MADV_HWPOISON,
+    MADV_SOFT_OFFLINE,
+}
 
 
 @ported("mm/madvise.c", "madvise_dontneed_free")
@@ -166,6 +175,9 @@ def sys_madvise(start: int, len_in: int, behavior: int) -> int:
     end = start + length
     if end == start:
         return 0
+
+    if behavior in (MADV_HWPOISON, MADV_SOFT_OFFLINE):
+        return madvise_inject_error(behavior, start, start + len_in)
 
     if behavior in READERS:
         down_read(mm.mmap_lock)

@@ -331,14 +331,6 @@ def mpol_rebind_mm(mm: MM, new: int) -> None:
     up_write(mm.mmap_lock)
 
 
-@ported("kernel/cgroup/cpuset.c", "cpuset_change_task_nodemask")
-def cpuset_change_task_nodemask(tsk: Task, newmems: int) -> None:
-    """Let a task use the nodes ``newmems`` from now on. Pages stay where they are."""
-    tsk.mems_allowed = (tsk.mems_allowed or node_states[N_MEMORY]) | newmems
-    mpol_rebind_task(tsk, newmems)
-    tsk.mems_allowed = newmems
-
-
 # ---- system calls ----
 
 

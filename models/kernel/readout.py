@@ -77,13 +77,12 @@ def read_cgroup(name: str, size: int) -> dict[str, int | str]:
 
 
 def read_page(slot: PteSlot | None) -> str | None:
-    """What pagemap says of one page: nothing, ``node:frame`` with frames of 2 MiB, or ``swap``."""
+    """What pagemap says of one huge page: ``node:frame`` with frames of 2 MiB, or nothing, also of
+    entries that are not present (pagemap_hugetlb_range() in fs/proc/task_mmu.c)."""
     if slot is None:
         return None
     pte = slot.pte
-    if pte.special:
-        return "swap"
-    if pte.folio is None:
+    if pte.special or pte.folio is None:
         return None
     return f"{pte.folio.nid}:{pte.folio.pfn >> 9}"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from models.kernel.madvise import sys_madvise
+from models.kernel.memory_failure import MADV_HWPOISON, MADV_SOFT_OFFLINE, take_mce_signal
 from models.kernel.mempolicy import (
     MPOL_BIND,
     MPOL_DEFAULT,
@@ -60,6 +61,8 @@ ADVICE: Final = {
     "wipeonfork": MADV_WIPEONFORK,
     "populate_read": MADV_POPULATE_READ,
     "populate_write": MADV_POPULATE_WRITE,
+    "hwpoison": MADV_HWPOISON,
+    "soft_offline": MADV_SOFT_OFFLINE,
 }
 MODES: Final = {
     "default": MPOL_DEFAULT,
@@ -132,13 +135,15 @@ def op_mprotect(args: Args) -> Outcome:
 
 
 def op_madvise(args: Args) -> Outcome:
-    """madvise(2) of a part of a mapping, by default of the whole."""
+    """madvise(2) of a part of a mapping, by default of the whole. "hwpoison" may send a signal."""
     task = begin(args["proc"])
     found = page_range(task, args) if task is not None else None
     advice = ADVICE.get(str(args["advice"]))
     if found is None or advice is None:
         return refuse()
-    return finish(sys_madvise(found[1], found[2], advice))
+    outcome = finish(sys_madvise(found[1], found[2], advice))
+    code = take_mce_signal()
+    return outcome._replace(signal="SIGBUS", si_code=code) if code else outcome
 
 
 def op_migrate_pages(args: Args) -> Outcome:
