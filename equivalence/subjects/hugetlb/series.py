@@ -23,7 +23,18 @@ from equivalence.subjects.hugetlb.predicates import DEBIT, NOT_OVERRIDDEN, REFUS
 from models.kernel.machine import FUEL, KernelBug, KernelDeadlock, KernelHang, Unmodelled
 from models.schema.outcome import Ending
 from refactored.steps import after_patch1, after_patch2
-from stable import alloc_cgroup, cow_from_owner, dissolve, truncate, unmap
+from stable import (
+    alloc_cgroup,
+    cow_from_owner,
+    dissolve,
+    fault,
+    fork,
+    migrate,
+    split,
+    truncate,
+    uffd,
+    unmap,
+)
 
 DEFAULT: Final = "vma-dependence"
 STABLE: Final = "stable-6.12.y"
@@ -36,6 +47,11 @@ _FIXES: Final = (
     ("unmap", "Give a reservation back on the last unmap only", unmap, True),
     ("dissolve", "Count a dissolved surplus page off the surplus", dissolve, True),
     ("truncate", "Lock a file's page before it is unmapped again", truncate, False),
+    ("fault", "Tell an owner's copy by the folio, not by the page cache", fault, True),
+    ("fork", "Restore the reservation when fork's copy fails", fork, True),
+    ("uffd", "Restore the reservation when a retried copy fails", uffd, True),
+    ("migrate", "Hand over the state of a migrated page without an early return", migrate, False),
+    ("split", "Unshare page tables in the middle of a split", split, False),
 )
 
 
