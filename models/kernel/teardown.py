@@ -12,12 +12,14 @@ from models.kernel.syscalls import (
     op_set_nr_hugepages,
     op_set_nr_overcommit_hugepages,
 )
+from models.kernel.syscalls_extra import op_guest_destroy
 from models.kernel.syscalls_file import op_shm_rmid, op_umount
 from models.kernel.syscalls_memory import op_kill
 
 if TYPE_CHECKING:
     from models.kernel.cgroup import cgroup_root
     from models.kernel.fs import mounts
+    from models.kernel.guest import guests
     from models.kernel.machine import machine
     from models.kernel.shm import shm_ids
 
@@ -38,6 +40,8 @@ def tear_down() -> dict[str, Any]:
     busy = 0
     for name in list(machine.tasks):
         op_kill({"proc": name})
+    for name in list(guests):
+        op_guest_destroy({"guest": name})
     for name in list(shm_ids):
         op_shm_rmid({"shm": name})
     for name in list(mounts):

@@ -1,0 +1,241 @@
+# Fidelity: CUSTOM
+"""Operations that no recording has: pins, userfaultfd, memory errors, guests, and failures.
+
+Lengths and offsets in huge pages.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from models.kernel.guest import (
+    sys_guest_alloc,
+    sys_guest_create,
+    sys_guest_destroy,
+    sys_guest_free,
+)
+from models.kernel.gup import sys_pin, sys_unpin
+from models.kernel.memfd import sys_memfd_pin_folios
+from models.kernel.memory_failure import (
+    MADV_HWPOISON,
+    MADV_SOFT_OFFLINE,
+    madvise_inject_error,
+    take_mce_signal,
+)
+from models.kernel.opframe import (
+    begin,
+    begin_init,
+    finish,
+    hstate_of,
+    number,
+    refuse,
+)
+from models.kernel.structs import (
+    VM_UFFD_MINOR,
+    VM_UFFD_MISSING,
+    VM_UFFD_WP,
+)
+from models.kernel.syscalls_file import file_page_size
+from models.kernel.syscalls_memory import page_range
+from models.kernel.userfaultfd import (
+    sys_uffd_continue,
+    sys_uffd_copy,
+    sys_uffd_poison,
+    sys_uffd_register,
+)
+
+if TYPE_CHECKING:
+    from models.kernel.fs import mounts
+    from models.kernel.machine import machine
+    from models.kernel.opframe import op_number
+    from models.schema.outcome import Outcome
+    from models.schema.trace import Args
+
+UFFD_MODES: Final = {
+    "missing": VM_UFFD_MISSING,
+    "wp": VM_UFFD_WP,
+    "minor": VM_UFFD_MINOR,
+    "all": VM_UFFD_MISSING | VM_UFFD_MINOR | VM_UFFD_WP,
+}
+#: What to make fail: the word of the operation -> the failure point.
+KMALLOCS: Final = {
+    "region": "kmalloc_region",
+    "resv_map": "kmalloc_resv_map",
+    "vma_lock": "kmalloc_vma_lock",
+    "subpool": "kmalloc_subpool",
+    "raw_hwp": "kmalloc_raw_hwp",
+    "vma": "kmalloc_vma",
+    "anon_vma": "kmalloc_anon_vma",
+    "page_table": "page_table",
+}
+CHARGES: Final = {
+    "hugetlb": "charge_hugetlb",
+    "hugetlb_rsvd": "charge_hugetlb_rsvd",
+    "memory": "charge_memcg",
+}
+COPIES: Final = {
+    "user": "copy_from_user",
+    "user_atomic": "copy_from_user_atomic",
+    "page": "copy_page",
+}
+
+
+def arm(args: Args, points: dict[str, str], default: str) -> Outcome:
+    """The next ``count`` calls of a failure point fail."""
+    begin_init()
+    point = points.get(str(args.get("what", default)))
+    count = number(args, "count")
+    if point is None or count < 1:
+        return refuse()
+    machine.fail[point] = count
+    return finish(0)
+
+
+def op_fail_kmalloc(args: Args) -> Outcome:
+    """The next ``count`` allocations of a kernel structure fail, by default of file regions."""
+    return arm(args, KMALLOCS, "region")
+
+
+def op_fail_charge(args: Args) -> Outcome:
+    """The next ``count`` charges to a cgroup fail, by default for the use of huge pages."""
+    return arm(args, CHARGES, "hugetlb")
+
+
+def op_fail_copy(args: Args) -> Outcome:
+    """The next ``count`` copies fail, by default those from user space that may fault."""
+    return arm(args, COPIES, "user")
+
+
+# ---- pins ----
+
+
+def op_pin_longterm(args: Args) -> Outcome:
+    """Register a part of a mapping as a buffer that devices may use for long."""
+    task = begin(args["proc"])
+    found = page_range(task, args) if task is not None else None
+    if found is None:
+        return refuse()
+    return finish(sys_pin(found[1], found[2]))
+
+
+def op_unpin(args: Args) -> Outcome:
+    """Unregister all buffers of a process, files' ones included."""
+    if begin(args["proc"]) is None:
+        return refuse()
+    return finish(sys_unpin())
+
+
+def op_memfd_pin_folios(args: Args) -> Outcome:
+    """Pin ``len`` huge pages of a file from ``off``, allocating what is missing."""
+    task = begin(args["proc"])
+    offset, length = number(args, "off", 0), number(args, "len")
+    if task is None or offset < 0 or length < 0:
+        return refuse()
+    fd = str(args["fd"])
+    size = file_page_size(task, fd)
+    return finish(sys_memfd_pin_folios(fd, offset * size, length * size))
+
+
+# ---- userfaultfd ----
+
+
+def op_uffd_register(args: Args) -> Outcome:
+    """UFFDIO_REGISTER of a part of a mapping; ``mode`` missing (default), minor, wp or all."""
+    task = begin(args["proc"])
+    found = page_range(task, args) if task is not None else None
+    modes = UFFD_MODES.get(str(args.get("mode", "missing")))
+    if found is None or modes is None:
+        return refuse()
+    return finish(sys_uffd_register(found[1], found[2], modes))
+
+
+def op_uffd_copy(args: Args) -> Outcome:
+    """UFFDIO_COPY of pages that begin with the operation's number."""
+    task = begin(args["proc"])
+    found = page_range(task, args) if task is not None else None
+    if found is None:
+        return refuse()
+    return finish(sys_uffd_copy(found[1], op_number, found[2]))
+
+
+def op_uffd_continue(args: Args) -> Outcome:
+    """UFFDIO_CONTINUE of a part of a mapping."""
+    task = begin(args["proc"])
+    found = page_range(task, args) if task is not None else None
+    if found is None:
+        return refuse()
+    return finish(sys_uffd_continue(found[1], found[2]))
+
+
+def op_uffd_poison(args: Args) -> Outcome:
+    """UFFDIO_POISON of a part of a mapping."""
+    task = begin(args["proc"])
+    found = page_range(task, args) if task is not None else None
+    if found is None:
+        return refuse()
+    return finish(sys_uffd_poison(found[1], found[2]))
+
+
+# ---- memory errors ----
+
+
+def inject_error(args: Args, behavior: int) -> Outcome:
+    """madvise(2) of one page of a mapping; the signal that the process may get is told as well."""
+    task = begin(args["proc"])
+    chosen = {"map": args["map"], "start": args["page"], "len": 1}
+    found = page_range(task, chosen) if task is not None else None
+    if found is None:
+        return refuse()
+    outcome = finish(madvise_inject_error(behavior, found[1], found[1] + found[2]))
+    si_code = take_mce_signal()
+    return outcome._replace(signal="SIGBUS", si_code=si_code) if si_code else outcome
+
+
+def op_hwpoison(args: Args) -> Outcome:
+    """madvise(2) with MADV_HWPOISON of one page of a mapping."""
+    return inject_error(args, MADV_HWPOISON)
+
+
+def op_soft_offline_mapped(args: Args) -> Outcome:
+    """madvise(2) with MADV_SOFT_OFFLINE of one page of a mapping."""
+    return inject_error(args, MADV_SOFT_OFFLINE)
+
+
+# ---- guests ----
+
+
+def op_guest_create(args: Args) -> Outcome:
+    """Make a guest of ``len`` huge pages, ``min_size`` of them its subpool's minimum."""
+    begin_init()
+    h = hstate_of(args, "size")
+    name = str(args["guest"])
+    length = number(args, "len")
+    minimum = number(args, "min_size") if "min_size" in args else -1
+    if h is None or name in mounts or length < 0 or ("min_size" in args and minimum < 0):
+        return refuse()
+    return finish(sys_guest_create(name, h, length, minimum, bool(args.get("noreserve", 0))))
+
+
+def op_guest_alloc(args: Args) -> Outcome:
+    """Allocate one page of a guest, with ``avoid_reserve`` not from what was reserved."""
+    begin_init()
+    page = number(args, "page")
+    if page < 0:
+        return refuse()
+    avoid = bool(args.get("avoid_reserve", 0))
+    return finish(sys_guest_alloc(str(args["guest"]), page, avoid))
+
+
+def op_guest_free(args: Args) -> Outcome:
+    """Give one page of a guest back."""
+    begin_init()
+    page = number(args, "page")
+    if page < 0:
+        return refuse()
+    return finish(sys_guest_free(str(args["guest"]), page))
+
+
+def op_guest_destroy(args: Args) -> Outcome:
+    """End a guest."""
+    begin_init()
+    return finish(sys_guest_destroy(str(args["guest"])))
