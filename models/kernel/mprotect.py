@@ -87,6 +87,8 @@ def sys_mprotect(start: int, length: int, prot: int) -> int:
         error = mprotect_fixup(vma, nstart, tmp, newflags)
         if error:
             break
+        # Behind ``end`` if nothing had to change, so that nothing was cut.
+        tmp = vma.vm_end
         nstart = tmp
         vma = find_vma(mm, tmp)
 
