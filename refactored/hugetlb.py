@@ -195,6 +195,7 @@ from models.hugetlb.folio_list import (
     _prep_new_hugetlb_folio,
     prep_new_hugetlb_folio,
 )
+from models.kernel.migrate import hugetlb_folio_mapping_lock_write
 from models.hugetlb.surplus import (
     alloc_buddy_hugetlb_folio,
     only_alloc_fresh_hugetlb_folio,
@@ -350,6 +351,12 @@ from models.hugetlb.vm_ops import (
     hugetlb_vm_op_pagesize,
     hugetlb_vm_op_fault,
 )
+from models.kernel.pgtable import (
+    make_huge_pte,
+    set_huge_ptep_writable,
+    is_hugetlb_entry_migration,
+    is_hugetlb_entry_hwpoisoned,
+)
 from models.hugetlb.fork import hugetlb_install_folio, copy_hugetlb_page_range
 from models.hugetlb.move import move_huge_pte, move_hugetlb_page_tables
 from models.hugetlb.unmap import (
@@ -368,8 +375,10 @@ from models.hugetlb.fault import (
     hugetlb_fault_mutex_hash,
     hugetlb_fault,
 )
+from models.hugetlb.uffd import alloc_hugetlb_folio_vma, hugetlb_mfill_atomic_pte
 from models.hugetlb.protect import hugetlb_change_protection
 from models.hugetlb.reserve import hugetlb_reserve_pages, hugetlb_unreserve_pages
+from models.kernel.pgtable import huge_pte_alloc, huge_pte_offset
 from models.hugetlb.migrate import (
     isolate_hugetlb,
     get_hwpoison_hugetlb_folio,
@@ -456,6 +465,7 @@ __all__ = [
     "init_new_hugetlb_folio",
     "_prep_new_hugetlb_folio",
     "prep_new_hugetlb_folio",
+    "hugetlb_folio_mapping_lock_write",
     "alloc_buddy_hugetlb_folio",
     "only_alloc_fresh_hugetlb_folio",
     "alloc_fresh_hugetlb_folio",
@@ -509,6 +519,10 @@ __all__ = [
     "hugetlb_vm_op_split",
     "hugetlb_vm_op_pagesize",
     "hugetlb_vm_op_fault",
+    "make_huge_pte",
+    "set_huge_ptep_writable",
+    "is_hugetlb_entry_migration",
+    "is_hugetlb_entry_hwpoisoned",
     "hugetlb_install_folio",
     "copy_hugetlb_page_range",
     "move_huge_pte",
@@ -526,9 +540,13 @@ __all__ = [
     "hugetlb_no_page",
     "hugetlb_fault_mutex_hash",
     "hugetlb_fault",
+    "alloc_hugetlb_folio_vma",
+    "hugetlb_mfill_atomic_pte",
     "hugetlb_change_protection",
     "hugetlb_reserve_pages",
     "hugetlb_unreserve_pages",
+    "huge_pte_alloc",
+    "huge_pte_offset",
     "isolate_hugetlb",
     "get_hwpoison_hugetlb_folio",
     "folio_putback_active_hugetlb",

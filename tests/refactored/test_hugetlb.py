@@ -12,6 +12,7 @@ import pytest
 
 import legacy.hugetlb
 import models.hugetlb
+import models.kernel
 import refactored.hugetlb
 from equivalence.series import c_name, same_code
 from models.kernel.port import Origin
@@ -21,10 +22,14 @@ TOUCHED = {"vma_has_reserves", "dequeue_hugetlb_folio_vma", "alloc_hugetlb_folio
 
 
 def ported_once() -> dict[str, FunctionType]:
-    """Every function of mm/hugetlb.c that models.hugetlb defines."""
+    """Every function of mm/hugetlb.c that the models define."""
     found = {}
-    for info in pkgutil.iter_modules(models.hugetlb.__path__):
-        module = importlib.import_module(f"models.hugetlb.{info.name}")
+    names = [
+        f"{package.__name__}.{info.name}"
+        for package in (models.hugetlb, models.kernel)
+        for info in pkgutil.iter_modules(package.__path__)
+    ]
+    for module in map(importlib.import_module, names):
         for name, value in vars(module).items():
             if not isinstance(value, FunctionType) or value.__module__ != module.__name__:
                 continue
