@@ -96,6 +96,8 @@ def bounded(differences: Iterator[Difference]) -> tuple[Difference, ...]:
 
 
 def _differences(path: Path, before: Any, after: Any) -> Iterator[Difference]:
+    if before == after:
+        return
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         for key in [*before, *(key for key in after if key not in before)]:
             yield from _differences((*path, key), before.get(key, ABSENT), after.get(key, ABSENT))
@@ -104,5 +106,5 @@ def _differences(path: Path, before: Any, after: Any) -> Iterator[Difference]:
             one = before[position] if position < len(before) else ABSENT
             other = after[position] if position < len(after) else ABSENT
             yield from _differences((*path, position), one, other)
-    elif before != after:
+    else:
         yield Difference(path, before, after)

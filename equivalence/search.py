@@ -8,7 +8,7 @@ processes and added up in a fixed order, so that results do not depend on timing
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
@@ -24,7 +24,7 @@ MAX_STATES: Final = 100_000
 MAX_NOVEL: Final = 64
 MAX_DEFECTS: Final = 50
 #: Every so many traces, invariants and whole observations are checked after each operation.
-THOROUGH_EVERY: Final = 16
+THOROUGH_EVERY: Final = 128
 
 Points = dict[str, frozenset[str]]
 Rows = dict[str, Counter[tuple[Scalar, ...]]]
@@ -37,16 +37,22 @@ class Side:
     covered: Points = field(default_factory=dict)
     rows: Rows = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, system: Evidence) -> Side:
+        """What a system has seen since it was asked to forget."""
+        rows = {name: Counter(counts) for name, counts in system.rows().items()}
+        return cls(dict(system.covered()), rows)
+
     def points(self) -> Points:
-        """All that was reached, inputs of predicates too: a search measures novelty by these."""
+        """All that was reached, inputs of predicates too: what is not among it is new."""
         inputs = {f"predicate {p}": frozenset(map(str, counts)) for p, counts in self.rows.items()}
         return {**self.covered, **inputs}
 
-    def add(self, covered: Mapping[str, frozenset[str]], rows: Rows) -> None:
+    def add(self, other: Side) -> None:
         """Add what a search reached."""
-        for function, points in covered.items():
+        for function, points in other.covered.items():
             self.covered[function] = self.covered.get(function, frozenset()) | points
-        for predicate, counts in rows.items():
+        for predicate, counts in other.rows.items():
             self.rows.setdefault(predicate, Counter()).update(counts)
 
 
@@ -87,8 +93,8 @@ class Findings:
         if len(self.states) < MAX_STATES:
             self.states |= other.states
         self.novel += other.novel
-        self.before.add(other.before.covered, other.before.rows)
-        self.after.add(other.after.covered, other.after.rows)
+        self.before.add(other.before)
+        self.after.add(other.after)
         self.truncated |= other.truncated
 
 
@@ -116,7 +122,7 @@ class Session:
         self._goals = _by_kind(subject.goals)
         self._sides = (lockstep.before, lockstep.after)
         self._seen = (dict(seen[0]), dict(seen[1]))
-        self._rows: tuple[dict[str, int], dict[str, int]] = ({}, {})
+        self._progress = [0, 0]
         self._world: Args = {}
         self._ops: list[Op] = []
         self._thorough = False
@@ -170,8 +176,7 @@ class Session:
                 self._diverged(divergence)
                 return False
             if self._thorough and not lockstep.dead:
-                lockstep.audit()
-                self._check_invariants()
+                self._check_invariants(lockstep.audit())
         except FaultError as error:
             self._fault(error)
             return False
@@ -195,21 +200,18 @@ class Session:
         sides = (findings.before, findings.after)
         for system, side in zip(self._sides, sides, strict=True):
             if isinstance(system, Evidence):
-                rows = {name: Counter(counts) for name, counts in system.rows().items()}
-                side.add(system.covered(), rows)
+                side.add(Side.of(system))
         return findings
 
     def _new_points(self) -> bool:
         new = False
-        for system, seen, rows in zip(self._sides, self._seen, self._rows, strict=True):
+        for place, system in enumerate(self._sides):
             if isinstance(system, Evidence):
-                reached = dict(system.covered())
-                for predicate, counts in system.rows().items():
-                    # Inputs of predicates are points too; few traces reach a new one.
-                    if len(counts) > rows.get(predicate, 0):
-                        rows[predicate] = len(counts)
-                        reached[f"predicate {predicate}"] = frozenset(map(str, counts))
-                for function, points in reached.items():
+                seen, progress = self._seen[place], system.progress()
+                if progress == self._progress[place]:
+                    continue
+                self._progress[place] = progress
+                for function, points in Side.of(system).points().items():
                     known = seen.get(function, frozenset())
                     if not points <= known:
                         seen[function] = known | points
@@ -242,8 +244,8 @@ class Session:
         for name, detail in outcome_defects(outcome):
             self._defect(name, detail)
 
-    def _check_invariants(self) -> Observation:
-        before = self.lockstep.before.observe()
+    def _check_invariants(self, seen: Observation | None = None) -> Observation:
+        before = self.lockstep.before.observe() if seen is None else seen
         for name, detail in broken(before, self.subject):
             self._defect(name, detail)
         if self.lockstep.oracle.relation == "user" or not self.lockstep.oracle.by_digest:

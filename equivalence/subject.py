@@ -80,6 +80,9 @@ class Evidence(Protocol):
     def rows(self) -> Mapping[str, Mapping[tuple[Scalar, ...], int]]:
         """Predicate -> input tuple -> how often it was evaluated with that input."""
 
+    def progress(self) -> int:
+        """A number that grows with every point and every input reached for the first time."""
+
     def forget(self) -> None:
         """Forget what was covered and counted, so that the next search is measured alone."""
 

@@ -121,6 +121,9 @@ class Toy:
     def rows(self) -> Mapping[str, Mapping[tuple[Scalar, ...], int]]:
         return {"enough": self._rows}
 
+    def progress(self) -> int:
+        return len(self._seen) + len(self._rows)
+
     def forget(self) -> None:
         self._seen: set[str] = set()
         self._rows: Counter[tuple[Scalar, ...]] = Counter()

@@ -47,6 +47,10 @@ class Recorder:
 
         return {_LINE: add, _CONDITION: condition, _ROW: row}
 
+    def progress(self) -> int:
+        """How many points were reached and different inputs counted."""
+        return len(self._raw) + sum(map(len, self.rows.values()))
+
     def clear(self) -> None:
         """Forget what was reached and counted."""
         self._raw.clear()

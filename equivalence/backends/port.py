@@ -166,6 +166,10 @@ class PortSystem:
         """Predicate -> inputs -> how often."""
         return self.recorder.rows
 
+    def progress(self) -> int:
+        """A number that grows with every point and every input reached for the first time."""
+        return self.recorder.progress()
+
     def forget(self) -> None:
         """Forget what was covered and counted."""
         self.recorder.clear()

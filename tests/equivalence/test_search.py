@@ -7,7 +7,7 @@ from equivalence import search as module
 from equivalence.driver import Lockstep
 from equivalence.oracle import oracle_for
 from equivalence.search import Findings, Session, Side, defect_index, outcome_defects, replay
-from equivalence.subject import Goal, Invariant, Relation
+from equivalence.subject import Goal, Invariant, Observation, Relation
 from models.schema.outcome import OK, Outcome
 from models.schema.trace import Op, Trace
 from tests.toy import Rule, Toy, ToySubject, greedy, plenty
@@ -127,10 +127,17 @@ def test_thorough_traces_audit_digests() -> None:
     assert not session.findings.over
 
 
-def test_every_sixteenth_trace_is_thorough_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_some_traces_are_thorough_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
+    audit = Lockstep.audit
+
+    def counting(self: Lockstep) -> Observation:
+        calls.append(session.findings.traces)
+        return audit(self)
+
+    monkeypatch.setattr(Lockstep, "audit", counting)
+    monkeypatch.setattr(module, "THOROUGH_EVERY", 16)
     session = Session(ToySubject(), toys())
-    monkeypatch.setattr(Lockstep, "audit", lambda self: calls.append(session.findings.traces))
     for _ in range(34):
         session.begin({"pages": 2})
         session.step(ONE)
@@ -261,9 +268,7 @@ def test_traces_that_reach_new_code_or_inputs_are_kept(monkeypatch: pytest.Monke
 
 
 def test_systems_without_evidence_are_searched_all_the_same() -> None:
-    pair = toys()
-    pair.before = Plain(Toy(plenty))  # type: ignore[assignment]
-    result = found(pair, trace(ONE))
+    result = found(lockstep(Plain(Toy(plenty)), Toy(plenty)), trace(ONE))  # type: ignore[arg-type]
     assert result.before.covered == {}
     assert result.after.covered == {"rule": {"true"}}
     assert result.novel == [trace(ONE)]
@@ -296,6 +301,6 @@ def test_findings_add_up_and_the_first_of_each_kind_stays() -> None:
     assert "g" in total.goals
     assert total.outcomes.total() == total.ops
     side = Side()
-    side.add({"f": frozenset({"1"})}, {"p": Counter({(1,): 2})})
-    side.add({"f": frozenset({"2"})}, {"p": Counter({(1,): 1})})
+    side.add(Side({"f": frozenset({"1"})}, {"p": Counter({(1,): 2})}))
+    side.add(Side({"f": frozenset({"2"})}, {"p": Counter({(1,): 1})}))
     assert side == Side({"f": frozenset({"1", "2"})}, {"p": Counter({(1,): 3})})
