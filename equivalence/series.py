@@ -51,6 +51,21 @@ class Symbols:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadBranch:
+    """An outcome of a condition that cannot happen, and the reason in the code's terms.
+
+    ``test`` is the whole condition and ``operand`` the part of it, both as ``ast.unparse`` writes
+    them.
+    """
+
+    function: str
+    test: str
+    operand: str
+    outcome: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Patch:
     """What one patch of a series does to the symbol table, and what it says of itself."""
 
@@ -62,6 +77,8 @@ class Patch:
     #: Whether the patch declares a change of behaviour.
     declares_change: bool = False
     predicates: tuple[Predicate, ...] = ()
+    #: Outcomes of the conditions it changes that cannot happen.
+    dead: tuple[DeadBranch, ...] = ()
 
 
 def c_name(function: Any) -> str:

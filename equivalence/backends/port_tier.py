@@ -29,7 +29,6 @@ class PortTier:
         series: Series,
         conventions: Conventions,
         limits: Mapping[str, str],
-        reasons: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
         self.series = series.name
         self.source = series
@@ -37,8 +36,6 @@ class PortTier:
         self.patches: Sequence[PatchInfo] = tuple(
             PatchInfo(p.name, p.title, p.declares_change) for p in series.patches
         )
-        #: Function -> source text of a line -> why it cannot run.
-        self._reasons = reasons or {}
         self.limits: Mapping[str, str] = {
             **limits,
             "interpreter": f"CPython {platform.python_version()}",
@@ -107,16 +104,21 @@ class PortTier:
         before, after = changed_lines(one, two)
         points_before = _points_on(name, one, before)
         points_after = _points_on(name, two, after)
-        known = self._reasons.get(name, {})
-        reasons = {
-            point: reason
-            for function, points in ((one, points_before), (two, points_after))
-            if function is not None
-            for point in points
-            for line, reason in known.items()
-            if line in _source_line(function, int(point.split(":")[0].split()[0]))
-        }
+        reasons = {**self._reasons(name, one), **self._reasons(name, two)}
         return Change(name, role, points_before, points_after, reasons)
+
+    def _reasons(self, name: str, function: FunctionType | None) -> dict[str, str]:
+        """Points of a function that cannot run -> why."""
+        return {
+            f"{node.lineno}:{node.col_offset} {str(dead.outcome).lower()}": dead.reason
+            for patch in self.source.patches
+            for dead in patch.dead
+            if dead.function == name and function is not None
+            for test in ast.walk(source_tree(function))
+            if isinstance(test, ast.If) and ast.unparse(test.test) == dead.test
+            for node in ast.walk(test.test)
+            if isinstance(node, ast.expr) and ast.unparse(node) == dead.operand
+        }
 
 
 def changed_lines(
@@ -177,11 +179,6 @@ def _points_on(name: str, function: FunctionType | None, lines: frozenset[int]) 
         return frozenset()
     _, points = instrument(name, function)
     return frozenset(p for p in points if int(p.split(":")[0].split()[0]) in lines)
-
-
-def _source_line(function: FunctionType, line: int) -> str:
-    node = next(n for n in ast.walk(source_tree(function)) if getattr(n, "lineno", 0) == line)
-    return ast.unparse(node)
 
 
 def _conditions(function: FunctionType | None) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Final
 
+from equivalence.series import DeadBranch
 from equivalence.subject import Predicate
 from models.schema.trace import Scalar
 
@@ -156,4 +157,17 @@ NOT_OVERRIDDEN: Final = Predicate(
     inputs=(*_INPUTS, _SUBPOOL_SAID),
     keep={"subpool_said": "hugepage_subpool_get_pages"},
     unreachable=_unreachable(_FIVE, overridden=False),
+)
+
+#: Outcomes of changed conditions that cannot happen.
+DEAD: Final = (
+    DeadBranch(
+        "dequeue_hugetlb_folio_vma",
+        "avoid_reserve and (not available_huge_pages(h))",
+        "available_huge_pages(h)",
+        False,
+        "whoever avoids reserves passes chg 1 (alloc_hugetlb_folio sets gbl_chg), for which"
+        " vma_has_reserves() is false for every vma, so without an available page the condition"
+        " before this one has returned already",
+    ),
 )

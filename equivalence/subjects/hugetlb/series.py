@@ -19,7 +19,7 @@ import models.kernel
 import refactored.hugetlb
 from equivalence.series import Patch, Series, Symbols, collect
 from equivalence.subjects.hugetlb import digest, observation, statekey
-from equivalence.subjects.hugetlb.predicates import DEBIT, NOT_OVERRIDDEN, REFUSE, SHOULD_USE
+from equivalence.subjects.hugetlb.predicates import DEAD, DEBIT, NOT_OVERRIDDEN, REFUSE, SHOULD_USE
 from models.kernel.machine import FUEL, KernelBug, KernelDeadlock, KernelHang, Unmodelled
 from models.schema.outcome import Ending
 from refactored.steps import after_patch1, after_patch2
@@ -99,6 +99,7 @@ def vma_dependence() -> Series:
                     **bodies(after_patch1, "alloc_hugetlb_folio"),
                 },
                 predicates=(REFUSE, DEBIT),
+                dead=DEAD,
             ),
             Patch(
                 "2/3",
