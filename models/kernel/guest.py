@@ -83,15 +83,18 @@ def drop_guest_super(sb: SuperBlock) -> None:
     hugetlbfs_put_super(sb)
 
 
-def sys_guest_create(name: str, h: HState, pages: int, min_pages: int, noreserve: bool) -> int:
-    """Make a guest of ``pages`` huge pages, ``min_pages`` of them its subpool's minimum.
+def sys_guest_create(
+    name: str, h: HState, pages: int, max_pages: int, min_pages: int, noreserve: bool
+) -> int:
+    """Make a guest of ``pages`` huge pages with a subpool of its own.
 
-    0, -EINVAL, -ENOSPC or -ENOMEM.
+    ``max_pages`` is the subpool's limit, ``min_pages`` its minimum (-1: none). 0, -EINVAL, -ENOSPC
+    or -ENOMEM.
     """
     if not pages:
         return -EINVAL
     shift = huge_page_shift(h)
-    options = {"size": pages << shift}
+    options = {"size": max_pages << shift}
     if min_pages >= 0:
         options["min_size"] = min_pages << shift
     sb = hugetlbfs_get_tree(name, h, options)

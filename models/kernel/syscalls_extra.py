@@ -205,15 +205,23 @@ def op_soft_offline_mapped(args: Args) -> Outcome:
 
 
 def op_guest_create(args: Args) -> Outcome:
-    """Make a guest of ``len`` huge pages, ``min_size`` of them its subpool's minimum."""
+    """Make a guest of ``len`` huge pages, with a subpool of ``min_size`` to ``max_size`` pages.
+
+    Without ``max_size`` the subpool has room for exactly the guest, without ``min_size`` it
+    guarantees nothing.
+    """
     begin_init()
     h = hstate_of(args, "size")
     name = str(args["guest"])
     length = number(args, "len")
-    minimum = number(args, "min_size") if "min_size" in args else -1
-    if h is None or name in mounts or length < 0 or ("min_size" in args and minimum < 0):
+    maximum = number(args, "max_size", length)
+    minimum = number(args, "min_size", 0) if "min_size" in args else -1
+    if h is None or name in mounts or length < 0 or maximum < 0:
         return refuse()
-    return finish(sys_guest_create(name, h, length, minimum, bool(args.get("noreserve", 0))))
+    if "min_size" in args and minimum < 0:
+        return refuse()
+    noreserve = bool(args.get("noreserve", 0))
+    return finish(sys_guest_create(name, h, length, maximum, minimum, noreserve))
 
 
 def op_guest_alloc(args: Args) -> Outcome:
