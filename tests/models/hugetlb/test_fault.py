@@ -8,7 +8,7 @@ import pytest
 
 from models.hugetlb.structs import HPAGE_RESV_OWNER, HPAGE_RESV_UNMAPPED, HPG_MIGRATABLE
 from stable import alloc_cgroup, cow_from_owner, fault
-from tests.models.booted import World
+from tests.models.steps import World
 
 
 @pytest.fixture(params=["base", "6.12.117"])

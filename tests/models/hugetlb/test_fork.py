@@ -9,7 +9,7 @@ from models.kernel.errno import ENOMEM
 from models.kernel.pgtable import HWPOISON, MARKER_POISONED, MIGRATION, MIGRATION_EXCLUSIVE
 from models.kernel.structs import Pte
 from stable import alloc_cgroup, cow_from_owner, fork
-from tests.models.booted import World
+from tests.models.steps import World
 
 
 @pytest.fixture(params=["base", "6.12.117"])

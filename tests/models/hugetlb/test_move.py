@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from models.hugetlb.structs import HPAGE_RESV_OWNER
-from tests.models.booted import SIZE, World
+from tests.models.steps import SIZE, World
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from models.kernel.pgtable import (
     MIGRATION_EXCLUSIVE,
 )
 from models.kernel.structs import PTE_NONE, Pte
-from tests.models.booted import SIZE, World
+from tests.models.steps import SIZE, World
 
 WP, RESOLVE = 4, 8
 

@@ -7,7 +7,7 @@ import pytest
 from models.kernel.machine import KernelBug
 from models.kernel.pgtable import PTE_MARKER_UFFD_WP
 from stable import unmap
-from tests.models.booted import SIZE, World
+from tests.models.steps import SIZE, World
 
 
 @pytest.fixture(params=["base", "6.12.117"])
