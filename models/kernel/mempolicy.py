@@ -13,7 +13,7 @@ from models.hugetlb.structs import MAX_NUMNODES
 from models.kernel.errno import EFAULT, EINVAL, ENOENT, EOPNOTSUPP, IS_ERR
 from models.kernel.gfp import _GFP_THISNODE
 from models.kernel.locks import down_write, up_write
-from models.kernel.machine import ULONG_MAX, bug_on, warn_on_once
+from models.kernel.machine import ULONG_MAX, Unmodelled, bug_on, warn_on_once
 from models.kernel.nodes import (
     N_MEMORY,
     N_ONLINE,
@@ -413,7 +413,8 @@ def queue_pages_range(mm: MM, start: int, end: int, discontig_ok: bool) -> int:
 def do_mbind(start: int, length: int, mode: int, mode_flags: int, nmask: int, flags: int) -> int:
     """Set the policy of a range (bytes), splitting vmas at its ends: 0 or -errno.
 
-    MPOL_MF_MOVE and MPOL_MF_STRICT ask about pages that are there already.
+    Raises:
+        Unmodelled: MPOL_MF_MOVE and MPOL_MF_STRICT, which are about pages that are there already.
     """
     current = machine.current
     assert current is not None
@@ -440,10 +441,8 @@ def do_mbind(start: int, length: int, mode: int, mode_flags: int, nmask: int, fl
         mpol_put(new)
         return err
     if flags:
-        # Moving pages is not modelled; the bits are refused before anything has changed.
-        up_write(mm.mmap_lock)
-        mpol_put(new)
-        return -EOPNOTSUPP
+        msg = "do_mbind: pages that are there already (MPOL_MF_STRICT, MPOL_MF_MOVE)"
+        raise Unmodelled(msg)
     err = queue_pages_range(mm, start, end, new is None)
     if not err:
         for vma in list(mm.vmas):
