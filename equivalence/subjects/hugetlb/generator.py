@@ -17,8 +17,12 @@ from typing import TypeVar
 
 from equivalence.subjects.hugetlb.ops import (
     CGROUPS,
+    CHARGES,
+    COPIES,
     FDS,
     FILES,
+    GUESTS,
+    KMALLOCS,
     MAPS,
     MODES,
     MOUNTS,
@@ -26,6 +30,7 @@ from equivalence.subjects.hugetlb.ops import (
     OPS,
     PROCS,
     SHMS,
+    UFFD_MODES,
 )
 from models.schema.outcome import Outcome
 from models.schema.trace import Args, Op, Scalar
@@ -34,6 +39,18 @@ T = TypeVar("T")
 
 #: A kind's weight in one trace is its own times one of these.
 _FACTORS = (0.0, 0.5, 1.0, 1.0, 1.0, 3.0)
+#: Kinds that need each other: a trace has a whole group (share of traces, weight then), or none.
+_GROUPS: tuple[tuple[float, float, tuple[str, ...]], ...] = (
+    (0.4, 2.5, ("cgroup_create", "cgroup_set", "cgroup_attach", "cgroup_rmdir")),
+    (0.5, 2.0, ("set_mempolicy", "mbind", "migrate_pages", "sched_setaffinity")),
+    (0.1, 2.0, ("set_nr_hugepages_mempolicy", "set_interleave_weight", "cgroup_mems")),
+    (0.15, 4.0, ("uffd_register", "uffd_copy", "uffd_continue", "uffd_poison", "fail_copy")),
+    (0.15, 3.0, ("pin_longterm", "unpin", "memfd_pin_folios")),
+    (0.12, 3.0, ("hwpoison", "soft_offline_mapped", "hard_offline", "soft_offline", "unpoison")),
+    (0.15, 4.0, ("dissolve", "clear_range", "demote")),
+    (0.12, 4.0, ("guest_create", "guest_alloc", "guest_free", "guest_destroy")),
+    (0.25, 3.0, ("fail_kmalloc", "fail_charge", "fail_copy")),
+)
 #: Without these no trace gets anywhere.
 _KEPT = frozenset({"spawn", "mmap", "touch_write"})
 
@@ -47,6 +64,16 @@ _NEEDS = {
     **dict.fromkeys(("open", "unlink", "umount"), "mount"),
     **dict.fromkeys(("cgroup_set", "cgroup_attach", "cgroup_rmdir"), "cgroup"),
     **dict.fromkeys(("shmat", "shm_rmid"), "shm"),
+    **dict.fromkeys(("fail_kmalloc", "fail_charge", "fail_copy"), "nothing"),
+    **dict.fromkeys(("demote", "dissolve", "clear_range"), "nothing"),
+    **dict.fromkeys(("hard_offline", "soft_offline", "unpoison"), "nothing"),
+    **dict.fromkeys(("set_interleave_weight", "guest_create"), "nothing"),
+    **dict.fromkeys(("pin_longterm", "hwpoison", "soft_offline_mapped"), "mapping"),
+    "uffd_register": "mapping",
+    **dict.fromkeys(("uffd_copy", "uffd_continue", "uffd_poison"), "watched"),
+    "memfd_pin_folios": "file",
+    "cgroup_mems": "cgroup",
+    **dict.fromkeys(("guest_alloc", "guest_free", "guest_destroy"), "guest"),
 }
 
 
@@ -81,6 +108,8 @@ class HugetlbGenerator:
         if random() < 0.1:
             world["hstates"] = "2M,1G"
             world["nr_hugepages_1g"] = int(random() * 3)
+        if random() < 0.1:
+            world["memory_hugetlb_accounting"] = 1
         return world
 
     def start(self, world: Args) -> None:
@@ -89,6 +118,9 @@ class HugetlbGenerator:
         self._mounts: list[str] = []
         self._cgroups: list[str] = []
         self._shms: list[str] = []
+        self._guests: list[str] = []
+        #: Process and mapping that userfaultfd was registered for last.
+        self._watched: tuple[str, str] | None = None
         self._giant = "1G" in str(world.get("hstates", ""))
         self._prologue = 0
         self._started = False
@@ -127,6 +159,10 @@ class HugetlbGenerator:
             kind = "cgroup_create"
         elif need == "shm" and not self._shms:
             kind = "shmget"
+        elif need == "guest" and not self._guests:
+            kind = "guest_create"
+        elif need == "watched" and self._watched is None:
+            kind = "uffd_register"
         return kind if kind in self._draws else "spawn"
 
     def saw(self, op: Op, outcome: Outcome) -> None:
@@ -138,8 +174,14 @@ class HugetlbGenerator:
             note(self, op.args)
 
     def _begin(self, rng: Random) -> None:
+        groups: dict[str, float] = {}
+        for share, weight, kinds in _GROUPS:
+            factor = weight if rng.random() < share else 0.0
+            for kind in kinds:
+                groups[kind] = max(factor, groups.get(kind, 0.0))
         weights = [
             OPS[kind].weight
+            * groups.get(kind, 1.0)
             * (1.0 if kind in _KEPT else _FACTORS[int(rng.random() * len(_FACTORS))])
             for kind in self._kinds
         ]
@@ -336,7 +378,11 @@ class HugetlbGenerator:
     def _memfd_create(self) -> dict[str, Scalar]:
         proc = self._proc()
         process = self._procs.get(proc)
-        return {"proc": proc, "fd": self._fresh(process.fds if process else (), FDS)}
+        args: dict[str, Scalar] = {
+            "proc": proc,
+            "fd": self._fresh(process.fds if process else (), FDS),
+        }
+        return self._maybe_giant(args)
 
     def _close(self) -> dict[str, Scalar]:
         proc, fd = self._file()
@@ -370,7 +416,7 @@ class HugetlbGenerator:
         args: dict[str, Scalar] = {"shm": self._fresh(self._shms, SHMS), "len": self._length()}
         if self._random() < 0.3:
             args["noreserve"] = 1
-        return args
+        return self._maybe_giant(args)
 
     def _shmat(self) -> dict[str, Scalar]:
         proc = self._proc()
@@ -388,6 +434,11 @@ class HugetlbGenerator:
             args["size"] = 1 + int(random() * 4)
         if random() < 0.5:
             args["min_size"] = 1 + int(random() * 3)
+        if random() < 0.05:
+            args["nr_inodes"] = 1 + int(random() * 3)
+        if random() < 0.05:
+            key = "size_percent" if random() < 0.5 else "min_size_percent"
+            args[key] = 50 if random() < 0.5 else 100
         return self._maybe_giant(args, "pagesize")
 
     def _umount(self) -> dict[str, Scalar]:
@@ -422,6 +473,116 @@ class HugetlbGenerator:
 
     def _fail_buddy(self) -> dict[str, Scalar]:
         return {"node": int(self._random() * 2), "count": 1 + int(self._random() * 2)}
+
+    def _failure(self, words: Sequence[str]) -> dict[str, Scalar]:
+        """Half of the time what fails by default, most often once."""
+        args: dict[str, Scalar] = {"count": 1 if self._random() < 0.7 else 2}
+        if self._random() < 0.5:
+            args["what"] = self._pick(words)
+        return args
+
+    def _fail_kmalloc(self) -> dict[str, Scalar]:
+        return self._failure(KMALLOCS)
+
+    def _fail_charge(self) -> dict[str, Scalar]:
+        return self._failure(CHARGES)
+
+    def _fail_copy(self) -> dict[str, Scalar]:
+        return self._failure(COPIES)
+
+    def _part(self) -> dict[str, Scalar]:
+        """A mapping, and mostly the whole of it."""
+        proc, name, length = self._mapping()
+        args: dict[str, Scalar] = {"proc": proc, "map": name}
+        if length > 1 and self._random() < 0.4:
+            args.update(self._range(length))
+        return args
+
+    _pin_longterm = _part
+
+    def _unpin(self) -> dict[str, Scalar]:
+        return {"proc": self._proc()}
+
+    def _memfd_pin_folios(self) -> dict[str, Scalar]:
+        proc, fd = self._file()
+        return {"proc": proc, "fd": fd, "off": int(self._random() * 3), "len": self._length()}
+
+    def _uffd_register(self) -> dict[str, Scalar]:
+        args = self._part()
+        if self._random() < 0.6:
+            args["mode"] = self._pick(UFFD_MODES)
+        return args
+
+    def _uffd_copy(self) -> dict[str, Scalar]:
+        """Into what userfaultfd watches, mostly; one page or all."""
+        watched = self._watched
+        if watched is None or self._random() < 0.1:
+            return self._part()
+        proc, name = watched
+        process = self._procs.get(proc)
+        length = process.maps.get(name, 1) if process is not None else 1
+        args: dict[str, Scalar] = {"proc": proc, "map": name}
+        if length > 1 and self._random() < 0.7:
+            args.update(start=int(self._random() * length), len=1)
+        return args
+
+    _uffd_continue = _uffd_copy
+    _uffd_poison = _uffd_copy
+
+    def _hwpoison(self) -> dict[str, Scalar]:
+        proc, name, length = self._mapping()
+        return {"proc": proc, "map": name, "page": int(self._random() * length)}
+
+    _soft_offline_mapped = _hwpoison
+
+    def _frame(self) -> dict[str, Scalar]:
+        """One of the first frames of a node, where the pool's pages are."""
+        return {"node": int(self._random() * 2), "frame": int(self._random() * 4)}
+
+    _hard_offline = _frame
+    _soft_offline = _frame
+    _unpoison = _frame
+    _dissolve = _frame
+    _clear_range = _frame
+
+    def _demote(self) -> dict[str, Scalar]:
+        args: dict[str, Scalar] = {"n": 1 + int(self._random() * 2)}
+        if self._random() < 0.3:
+            args["node"] = int(self._random() * 2)
+        return args
+
+    def _set_nr_hugepages_mempolicy(self) -> dict[str, Scalar]:
+        return self._maybe_giant({"proc": self._proc(), "n": int(self._random() * 7)})
+
+    def _set_interleave_weight(self) -> dict[str, Scalar]:
+        return {"node": int(self._random() * 2), "weight": int(self._random() * 4)}
+
+    def _cgroup_mems(self) -> dict[str, Scalar]:
+        nodes: Scalar = (0, 1, 1, "0,1", "-")[int(self._random() * 5)]
+        return {"cgroup": self._known(self._cgroups, CGROUPS), "nodes": nodes}
+
+    def _guest_create(self) -> dict[str, Scalar]:
+        args: dict[str, Scalar] = {
+            "guest": self._fresh(self._guests, GUESTS),
+            "len": self._length(),
+        }
+        if self._random() < 0.5:
+            args["min_size"] = int(self._random() * 4)
+        if self._random() < 0.3:
+            args["noreserve"] = 1
+        return self._maybe_giant(args)
+
+    def _guest_alloc(self) -> dict[str, Scalar]:
+        args = self._guest_free()
+        if self._random() < 0.2:
+            args["avoid_reserve"] = 1
+        return args
+
+    def _guest_free(self) -> dict[str, Scalar]:
+        return {"guest": self._known(self._guests, GUESTS), "page": int(self._random() * 3)}
+
+    def _guest_destroy(self) -> dict[str, Scalar]:
+        return {"guest": self._known(self._guests, GUESTS)}
 
     # What a success tells about the names in play.
 
@@ -484,6 +645,17 @@ class HugetlbGenerator:
         if args["shm"] not in self._shms:
             self._shms.append(str(args["shm"]))
 
+    def _saw_uffd_register(self, args: Args) -> None:
+        self._watched = str(args["proc"]), str(args["map"])
+
+    def _saw_guest_create(self, args: Args) -> None:
+        if args["guest"] not in self._guests:
+            self._guests.append(str(args["guest"]))
+
+    def _saw_guest_destroy(self, args: Args) -> None:
+        if args["guest"] in self._guests:
+            self._guests.remove(str(args["guest"]))
+
 
 _NOTES: dict[str, Callable[[HugetlbGenerator, Args], None]] = {
     "spawn": HugetlbGenerator._saw_spawn,
@@ -502,4 +674,7 @@ _NOTES: dict[str, Callable[[HugetlbGenerator, Args], None]] = {
     "cgroup_create": HugetlbGenerator._saw_cgroup_create,
     "cgroup_rmdir": HugetlbGenerator._saw_cgroup_rmdir,
     "shmget": HugetlbGenerator._saw_shmget,
+    "uffd_register": HugetlbGenerator._saw_uffd_register,
+    "guest_create": HugetlbGenerator._saw_guest_create,
+    "guest_destroy": HugetlbGenerator._saw_guest_destroy,
 }

@@ -18,6 +18,7 @@ MOUNTS: Final = ("h0", "h1", "h2")
 FILES: Final = ("x", "y")
 CGROUPS: Final = ("g1", "g2")
 SHMS: Final = ("s1", "s2")
+GUESTS: Final = ("v1", "v2")
 NODES: Final = (0, 1)
 NODESETS: Final = (0, 1, "0,1")
 MODES: Final = (
@@ -35,10 +36,27 @@ LENGTHS: Final = (1, 2, 3, 4)
 COUNTS: Final = (0, 1, 2, 3, 4, 5, 6, 7)
 LIMITS: Final = (0, 1, 2, 3, 4, "max")
 FAILURES: Final = (1, 2, 3)
+PERCENT: Final = (0, 50, 100)
+WEIGHTS: Final = (0, 1, 2, 3)
+#: Frames of 2 MiB from the beginning of a node: pools are filled from there on.
+FRAMES: Final = (0, 1, 2, 3, 4, 5, 6, 7)
+UFFD_MODES: Final = ("missing", "wp", "minor", "all")
+KMALLOCS: Final = (
+    "region",
+    "resv_map",
+    "vma_lock",
+    "subpool",
+    "raw_hwp",
+    "vma",
+    "anon_vma",
+    "page_table",
+)
+CHARGES: Final = ("hugetlb", "hugetlb_rsvd", "memory")
+COPIES: Final = ("user", "user_atomic", "page")
 
 
 def _spec(
-    kind: str, about: str, weight: int, required: str = "", **domains: tuple[Scalar, ...]
+    kind: str, about: str, weight: int, required: str = "", /, **domains: tuple[Scalar, ...]
 ) -> OpSpec:
     return OpSpec(kind, domains, frozenset(required.split()), about, weight)
 
@@ -158,7 +176,15 @@ _SPECS: Final = (
         mount=MOUNTS,
         name=FILES,
     ),
-    _spec("memfd_create", "memfd_create(2) with MFD_HUGETLB", 1, "proc fd", proc=PROCS, fd=FDS),
+    _spec(
+        "memfd_create",
+        "memfd_create(2) with MFD_HUGETLB",
+        1,
+        "proc fd",
+        proc=PROCS,
+        fd=FDS,
+        size=SIZES,
+    ),
     _spec("close", "close(2)", 2, "proc fd", proc=PROCS, fd=FDS),
     _spec("ftruncate", "ftruncate(2)", 3, "proc fd len", proc=PROCS, fd=FDS, len=COUNTS),
     _spec(
@@ -181,6 +207,7 @@ _SPECS: Final = (
         shm=SHMS,
         len=LENGTHS,
         noreserve=(1,),
+        size=SIZES,
     ),
     _spec("shmat", "shmat(2)", 1, "proc shm map", proc=PROCS, shm=SHMS, map=MAPS),
     _spec("shm_rmid", "shmctl(2) with IPC_RMID", 1, "shm", shm=SHMS),
@@ -193,6 +220,9 @@ _SPECS: Final = (
         size=COUNTS,
         min_size=COUNTS,
         pagesize=SIZES,
+        size_percent=PERCENT,
+        min_size_percent=PERCENT,
+        nr_inodes=COUNTS,
     ),
     _spec("umount", "umount2(2) with flags 0", 2, "mount", mount=MOUNTS),
     _spec("set_nr_hugepages", "write nr_hugepages", 4, "n", n=COUNTS, size=SIZES),
@@ -243,6 +273,159 @@ _SPECS: Final = (
         node=NODES,
         count=FAILURES,
     ),
+    _spec(
+        "fail_kmalloc",
+        "the next 'count' allocations of a kernel structure fail, of file regions without what",
+        1,
+        "count",
+        what=KMALLOCS,
+        count=FAILURES,
+    ),
+    _spec(
+        "fail_charge",
+        "the next 'count' charges to a cgroup fail, for use of huge pages without what",
+        1,
+        "count",
+        what=CHARGES,
+        count=FAILURES,
+    ),
+    _spec(
+        "fail_copy",
+        "the next 'count' copies fail, from user space without what",
+        1,
+        "count",
+        what=COPIES,
+        count=FAILURES,
+    ),
+    _spec(
+        "pin_longterm",
+        "pin pages of a mapping for long, as buffers of a ring are",
+        1,
+        "proc map",
+        proc=PROCS,
+        map=MAPS,
+        start=PAGES,
+        len=LENGTHS,
+    ),
+    _spec("unpin", "unpin all that the process has pinned", 1, "proc", proc=PROCS),
+    _spec(
+        "memfd_pin_folios",
+        "pin pages of a file, allocating what is missing",
+        1,
+        "proc fd len",
+        proc=PROCS,
+        fd=FDS,
+        off=PAGES,
+        len=LENGTHS,
+    ),
+    _spec(
+        "uffd_register",
+        "UFFDIO_REGISTER of a part of a mapping, for missing pages without mode",
+        1,
+        "proc map",
+        proc=PROCS,
+        map=MAPS,
+        start=PAGES,
+        len=LENGTHS,
+        mode=UFFD_MODES,
+    ),
+    *(
+        _spec(
+            f"uffd_{call}",
+            f"UFFDIO_{call.upper()} of a part of a mapping",
+            weight,
+            "proc map",
+            proc=PROCS,
+            map=MAPS,
+            start=PAGES,
+            len=LENGTHS,
+        )
+        for call, weight in (("copy", 2), ("continue", 1), ("poison", 1))
+    ),
+    _spec(
+        "hwpoison",
+        "madvise(2) with MADV_HWPOISON of one page",
+        1,
+        "proc map page",
+        proc=PROCS,
+        map=MAPS,
+        page=PAGES,
+    ),
+    _spec(
+        "soft_offline_mapped",
+        "madvise(2) with MADV_SOFT_OFFLINE of one page",
+        1,
+        "proc map page",
+        proc=PROCS,
+        map=MAPS,
+        page=PAGES,
+    ),
+    *(
+        _spec(kind, about, 1, "node frame", node=NODES, frame=FRAMES)
+        for kind, about in (
+            ("hard_offline", "a memory error in the first base page of a frame"),
+            ("soft_offline", "stop using the first base page of a frame"),
+            ("unpoison", "take back the memory error of a frame"),
+            ("dissolve", "dissolve the free huge page that has a frame"),
+            ("clear_range", "clear a frame of its huge page, for an allocation of a range"),
+        )
+    ),
+    _spec(
+        "demote",
+        "write demote of the hstate, or of its node",
+        1,
+        "n",
+        n=COUNTS,
+        node=NODES,
+        size=("1G", "2M"),
+    ),
+    _spec(
+        "set_nr_hugepages_mempolicy",
+        "write nr_hugepages_mempolicy, as a process with its policy",
+        1,
+        "proc n",
+        proc=PROCS,
+        n=COUNTS,
+        size=SIZES,
+    ),
+    _spec(
+        "set_interleave_weight",
+        "write a node's weight for weighted interleaving",
+        1,
+        "node weight",
+        node=NODES,
+        weight=WEIGHTS,
+    ),
+    _spec(
+        "cgroup_mems",
+        "write cpuset.mems of a cgroup; '-' means the parent's",
+        1,
+        "cgroup nodes",
+        cgroup=CGROUPS,
+        nodes=(*NODESETS, "-"),
+    ),
+    _spec(
+        "guest_create",
+        "make a guest with a file and a subpool of its own, which nobody maps",
+        1,
+        "guest len",
+        guest=GUESTS,
+        len=LENGTHS,
+        min_size=COUNTS,
+        noreserve=(1,),
+        size=SIZES,
+    ),
+    _spec(
+        "guest_alloc",
+        "allocate one page of a guest",
+        3,
+        "guest page",
+        guest=GUESTS,
+        page=PAGES,
+        avoid_reserve=(1,),
+    ),
+    _spec("guest_free", "free one page of a guest", 1, "guest page", guest=GUESTS, page=PAGES),
+    _spec("guest_destroy", "end a guest", 1, "guest", guest=GUESTS),
 )
 
 OPS: Final[dict[str, OpSpec]] = {spec.kind: spec for spec in _SPECS}
@@ -275,7 +458,10 @@ def check_op(op: Op) -> None:
 
 #: Arguments that are names the trace gives; all other words must be ones that the op knows.
 _NAMES: Final = frozenset(
-    {"proc", "id", "child", "map", "to", "fd", "mount", "name", "shm", "cgroup", "target", "nodes"}
+    {
+        *("proc", "id", "child", "map", "to", "fd", "mount", "name", "shm"),
+        *("cgroup", "target", "nodes", "guest"),
+    }
 )
 
 

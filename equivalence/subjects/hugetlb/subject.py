@@ -22,6 +22,7 @@ WORLDS: Final[dict[str, tuple[Scalar, ...]]] = {
     "nr_hugepages_1g": (0, 1, 2, 3),
     "nr_overcommit_hugepages_1g": (0, 1, 2),
     "node_mb": (512, 2048, 4096),
+    "memory_hugetlb_accounting": (0, 1),
 }
 #: Largest value of a world's counts: enough for any study, small enough to boot at once.
 MAX_COUNT: Final = 100_000
@@ -99,7 +100,8 @@ class HugetlbSubject:
                 msg = f"world: key {key!r} is unknown, expected {', '.join(WORLDS)}"
                 raise WorldError(msg)
             if isinstance(domain[0], int):
-                low, high = (1, domain[-1]) if key == "nodes" else (0, MAX_COUNT)
+                few = key in ("nodes", "memory_hugetlb_accounting")
+                low, high = (domain[0], domain[-1]) if few else (0, MAX_COUNT)
                 if not isinstance(value, int) or not low <= value <= int(high):
                     msg = f"world: {key}={value}, expected an integer from {low} to {high}"
                     raise WorldError(msg)
