@@ -12,7 +12,6 @@ from typing import Any
 from equivalence.backends.port import PortSystem
 from equivalence.series import Patch, Series, Step
 from equivalence.subjects.hugetlb.series import HugetlbConventions, base
-from models.kernel.task import Task
 from models.schema.outcome import Outcome
 from models.schema.trace import parse_line
 
@@ -80,10 +79,9 @@ class World:
         pool = self.read_pool(self.hstates[0])
         return pool["nr"], pool["free"], pool["resv"], pool["surplus"]
 
-    def task(self, name: str) -> Task:
+    def task(self, name: str) -> Any:
         """A process."""
-        task: Task = self.machine.tasks[name]
-        return task
+        return self.machine.tasks[name]
 
     def vma(self, proc: str, name: str, page: int = 0) -> Any:
         """The vma of a page of a mapping, or None."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[type[World]]:
     made: list[World] = []
 
     class Made(World):
-        def __init__(self, **world: int | str) -> None:
+        def __init__(self, **world: Any) -> None:
             super().__init__(*later, **world)
             made.append(self)
 
