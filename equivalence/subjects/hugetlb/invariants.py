@@ -63,7 +63,11 @@ def reservations_add_up(observation: Observation) -> str | None:
     if len(names) != 1:
         return None
     order = _order_of(names[0])
-    expected = sum(spool["rsv_hpages"] for spool in observation["subpools"].values())
+    expected = sum(
+        spool["rsv_hpages"]
+        for spool in observation["subpools"].values()
+        if spool["min_hpages"] != -1
+    )
     for inode in observation["inodes"].values():
         if inode["resv_map"]:
             present = {index for index, _ in inode["pages"]}
@@ -86,10 +90,10 @@ def reservations_add_up(observation: Observation) -> str | None:
 
 
 def subpools_in_range(observation: Observation) -> str | None:
-    """0 <= rsv <= min, and 0 <= used <= max where there is a maximum."""
+    """0 <= rsv <= min and 0 <= used <= max, where there is a minimum or a maximum."""
     for name, spool in observation["subpools"].items():
-        low, high = max(0, spool["min_hpages"]), spool["max_hpages"]
-        if not 0 <= spool["rsv_hpages"] <= low:
+        low, high = spool["min_hpages"], spool["max_hpages"]
+        if low != -1 and not 0 <= spool["rsv_hpages"] <= low:
             return f"mount {name}: rsv_hpages {spool['rsv_hpages']} is not within 0..{low}"
         if high != -1 and not 0 <= spool["used_hpages"] <= high:
             return f"mount {name}: used_hpages {spool['used_hpages']} is not within 0..{high}"
