@@ -89,14 +89,15 @@ def search_pair(
     share = max(CONTROL_LEAST, config.ops // CONTROL_SHARE)
     found = Found(budget=share if name.against == "self" else config.ops)
     findings = found.findings
+    cache = None if config.store is None else config.store / CACHE
     seeds = list(kept[:MAX_SEEDS])
     seen: tuple[Points, Points] = ({}, {})
     for number, jobs in enumerate(_rounds(config, name, found.budget, kept)):
-        # Only a job that always runs to its end may write Hypothesis's cache.
-        cache = config.store / CACHE if config.store is not None and number == 1 else None
         ready = [replace(job, known=known, seen=seen, deadline=deadline) for job in jobs]
         if number > 0:
-            ready = [replace(job, traces=tuple(seeds), database=cache) for job in ready]
+            ready = [replace(job, traces=tuple(seeds), cache=cache) for job in ready]
+        if number == 1 and cache is not None:
+            ready[0] = replace(ready[0], remember=True)
         with closing(pool.map(ready)) as parts:
             for job, part in zip(ready, parts, strict=False):
                 _take(found, job.kind, part)

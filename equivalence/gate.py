@@ -9,9 +9,11 @@ evidence earns. The gate neither prints nor exits: it tells events and returns a
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
+from pathlib import Path
 from platform import python_version
 
 from equivalence.adequacy import Search, gather, judge, rung
@@ -155,7 +157,7 @@ class _Run:
         if obstacle is not None:
             pair = self._said(name, Verdict.NOT_CHECKED, obstacle, Found())
         else:
-            pair = self._verdict(name, self._search(pool, name, kept, left))
+            pair = self._checked(pool, name, kept, left)
         seconds = time.monotonic() - started
         self.pairs.append(pair)
         self.timings.append(
@@ -167,6 +169,20 @@ class _Run:
             )
         )
         self.tell(PairFinished(name, pair, seconds))
+
+    def _checked(self, pool: Pool, name: PairName, kept: tuple[Trace, ...], left: int) -> Pair:
+        """Search and judge; what goes wrong in that is this pair's verdict, not the run's end."""
+        try:
+            return self._verdict(name, self._search(pool, name, kept, left))
+        except Exception as error:
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(place.filename).name}:{place.lineno}"
+            reason = f"{type(error).__name__}: {error} ({where})"
+            if name.against == "self":
+                self.controls[name.before] = Control(
+                    step=name.before, agreed=False, ops=0, traces=0, detail=reason
+                )
+            return self._said(name, Verdict.ERROR, reason, Found())
 
     def _search(self, pool: Pool, name: PairName, kept: tuple[Trace, ...], left: int) -> Found:
         if name.against != "self" and self.tier.changes(name.before, name.after).identical:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -53,7 +54,8 @@ class Job:
     """One search of one pair.
 
     ``traces`` are what a replay runs and what the sampler varies. ``deadline`` is a time of the
-    monotonic clock, which all processes share.
+    monotonic clock, which all processes share. ``cache`` is Hypothesis's folder; only a job that
+    always runs to its end may ``remember`` there what failed, or timing would change results.
     """
 
     kind: Kind
@@ -65,7 +67,8 @@ class Job:
     known: frozenset[str] = frozenset()
     seen: tuple[Points, Points] = ({}, {})
     deadline: float | None = None
-    database: Path | None = None
+    cache: Path | None = None
+    remember: bool = False
 
 
 def derive_seed(*parts: object) -> int:
@@ -113,7 +116,7 @@ class Worker:
         if job.kind == "replay":
             replay(session, job.traces)
         elif job.kind == "machine":
-            search(session, generator, job.seed, job.ops, job.database)
+            search(session, generator, job.seed, job.ops, job.cache, job.remember)
         else:
             sample(session, generator, Random(job.seed), job.ops, job.traces)
         return session.close()
@@ -137,16 +140,17 @@ def _run(job: Job) -> Findings:
     return _worker.run(job)
 
 
+class ProcessDiedError(RuntimeError):
+    """A process that ran jobs has gone."""
+
+
 class Pool(AbstractContextManager["Pool"]):
     """Runs jobs in ``jobs`` processes, or here if that is 1."""
 
     def __init__(self, worker: Worker, jobs: int) -> None:
         self._worker = worker
-        self._executor: ProcessPoolExecutor | None = None
-        if jobs > 1:
-            # Forked, so that subject and tier need not be sent: they hold functions.
-            context = get_context("fork")
-            self._executor = ProcessPoolExecutor(jobs, context, _adopt, (worker,))
+        self._jobs = jobs
+        self._executor = self._start() if jobs > 1 else None
 
     def __exit__(
         self,
@@ -158,7 +162,11 @@ class Pool(AbstractContextManager["Pool"]):
             self._executor.shutdown(wait=True, cancel_futures=True)
 
     def map(self, jobs: Iterable[Job]) -> Generator[Findings, None, None]:
-        """The findings of jobs, in their order; those not asked for are not run to their end."""
+        """The findings of jobs, in their order; those not asked for are not run to their end.
+
+        Raises:
+            ProcessDiedError: a process is gone; the next jobs get new processes.
+        """
         if self._executor is None:
             yield from map(self._worker.run, jobs)
             return
@@ -166,9 +174,18 @@ class Pool(AbstractContextManager["Pool"]):
         try:
             for future in futures:
                 yield future.result()
+        except BrokenProcessPool:
+            self._executor.shutdown()
+            self._executor = self._start()
+            msg = "a process of the search died (killed, out of memory, or crashed in C)"
+            raise ProcessDiedError(msg) from None
         finally:
             for future in futures:
                 future.cancel()
+
+    def _start(self) -> ProcessPoolExecutor:
+        # Forked, so that subject and tier need not be sent: they hold functions.
+        return ProcessPoolExecutor(self._jobs, get_context("fork"), _adopt, (self._worker,))
 
 
 @contextmanager

@@ -11,15 +11,17 @@ its choices, and what is loaded must not change a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from hypothesis import HealthCheck, Phase, Verbosity, seed, settings
 from hypothesis import strategies as st
-from hypothesis.configuration import set_hypothesis_home_dir
-from hypothesis.database import DirectoryBasedExampleDatabase
+from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
+from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 from hypothesis.errors import Flaky
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -44,19 +46,47 @@ class _Ended(BaseException):
 
 
 def search(
-    session: Session, generator: Generator, run_seed: int, budget: int, database: Path | None = None
+    session: Session,
+    generator: Generator,
+    run_seed: int,
+    budget: int,
+    cache: Path | None = None,
+    remember: bool = False,
 ) -> None:
     """Let Hypothesis run traces until ``budget`` operations are spent or the search is over.
 
-    ``database`` is a folder beside the store where Hypothesis keeps what failed: a cache.
+    ``cache`` is a folder beside the store for what Hypothesis likes to write (None: a temporary
+    one); with ``remember`` it keeps there what failed, and begins with what is kept.
     """
-    if database is not None:
-        set_hypothesis_home_dir(database)
+    with _home(cache) as home:
+        database = DirectoryBasedExampleDatabase(home / "examples") if remember else None
+        _search(session, generator, run_seed, budget, database)
+
+
+@contextmanager
+def _home(cache: Path | None) -> Iterator[Path]:
+    """Give Hypothesis a folder of ours; it would take the user's working directory."""
+    before = storage_directory().path
+    with TemporaryDirectory(prefix="equivcheck-") if cache is None else nullcontext(cache) as home:
+        set_hypothesis_home_dir(home)
+        try:
+            yield Path(home)
+        finally:
+            set_hypothesis_home_dir(before)
+
+
+def _search(
+    session: Session,
+    generator: Generator,
+    run_seed: int,
+    budget: int,
+    database: ExampleDatabase | None,
+) -> None:
     machine = seed(run_seed)(_machine(session, generator, budget))
     chosen = settings(
         max_examples=max(1, budget // STEPS * 2),
         stateful_step_count=STEPS,
-        database=DirectoryBasedExampleDatabase(database) if database is not None else None,
+        database=database,
         phases=(Phase.reuse, Phase.generate),
         deadline=None,
         derandomize=False,

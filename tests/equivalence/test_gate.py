@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -538,6 +538,31 @@ def test_systems_without_evidence_are_inadequate() -> None:
         "coverage is not measured on the side before the patch",
         "coverage is not measured on the side after the patch",
     )
+
+
+def test_what_goes_wrong_with_one_pair_does_not_end_the_run() -> None:
+    class Mute(Toy):
+        def digest(self, relation: Relation) -> Hashable:
+            if self.rule is plenty_too:
+                raise RuntimeError("no digest")
+            return super().digest(relation)
+
+    class Broken(ToyTier):
+        def changes(self, before: int, after: int) -> Changes:
+            if (before, after) == (0, 3):
+                raise ValueError("no such hunk")
+            return super().changes(before, after)
+
+    tier = Broken(plenty, plenty_too, plenty, greedy, system=Mute)
+    result = gate.run(replace(CONFIG, against="base"), SUBJECT, tier)
+    assert result.exit_status == 4
+    assert [(p.before, p.after) for p in result.pairs if p.verdict is Verdict.ERROR] == [
+        (1, 1),
+        (0, 1),
+        (0, 3),
+    ]
+    assert pair(result, 1, 1).reason.startswith("RuntimeError: no digest (test_gate.py:")
+    assert pair(result, 0, 3).reason.startswith("ValueError: no such hunk (test_gate.py:")
 
 
 def test_a_divergence_at_boot(tmp_path: Path) -> None:

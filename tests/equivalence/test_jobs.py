@@ -1,3 +1,4 @@
+import os
 import signal
 import threading
 import time
@@ -5,10 +6,19 @@ import time
 import pytest
 
 from equivalence import jobs as module
-from equivalence.jobs import Job, Pool, Stop, Worker, derive_seed, interruptible
+from equivalence.jobs import (
+    Job,
+    Pool,
+    ProcessDiedError,
+    Stop,
+    Worker,
+    derive_seed,
+    interruptible,
+)
 from equivalence.search import Findings
+from models.schema.outcome import Outcome
 from models.schema.trace import Op, Trace
-from tests.toy import ToySubject, ToyTier, greedy, plenty
+from tests.toy import Toy, ToySubject, ToyTier, greedy, plenty
 
 TAKE = Op("take", {"who": "A", "n": 3})
 
@@ -91,6 +101,19 @@ def test_processes_leave_ctrl_c_to_their_parent(monkeypatch: pytest.MonkeyPatch)
         assert module._run(JOBS[0]) == one.run(JOBS[0])
     finally:
         signal.signal(signal.SIGINT, previous)
+
+
+def test_a_process_that_dies_is_told_and_replaced() -> None:
+    class Deadly(Toy):
+        def op_take(self, who: str, n: int) -> Outcome:
+            os.kill(os.getpid(), signal.SIGKILL)
+            return super().op_take(who, n)
+
+    subject = ToySubject()
+    with Pool(Worker(subject, ToyTier(plenty, system=Deadly), "state", Stop()), 2) as pool:
+        for _ in range(2):
+            with pytest.raises(ProcessDiedError, match="a process of the search died"):
+                list(pool.map([JOBS[2]]))
 
 
 def test_a_seed_is_named_by_its_parts() -> None:

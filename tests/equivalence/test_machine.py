@@ -2,6 +2,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from hypothesis.configuration import storage_directory
 from hypothesis.errors import Flaky
 
 from equivalence import machine
@@ -27,10 +28,10 @@ def run(
     budget: int,
     after: Rule = plenty,
     generator: Generator | None = None,
-    database: Path | None = None,
+    cache: Path | None = None,
 ) -> Findings:
     one = session(after)
-    search(one, generator or ToyGenerator(), seed, budget, database)
+    search(one, generator or ToyGenerator(), seed, budget, cache, cache is not None)
     return one.close()
 
 
@@ -56,13 +57,21 @@ def test_a_planted_bug_is_found_and_told_once() -> None:
 
 
 def test_hypothesis_replays_from_its_database(tmp_path: Path) -> None:
-    first = run(1, 4000, greedy, database=tmp_path)
+    first = run(1, 4000, greedy, cache=tmp_path)
     assert list(tmp_path.iterdir())
-    again = run(2, 4000, greedy, database=tmp_path)
+    again = run(2, 4000, greedy, cache=tmp_path)
     assert again.divergence is not None
     assert first.divergence is not None
     assert again.divergence[0] == first.divergence[0]
     assert again.traces <= 2 < first.traces, "the first trace that ran, and its repetition"
+
+
+def test_hypothesis_writes_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = storage_directory().path
+    monkeypatch.chdir(tmp_path)
+    run(1, 100)
+    assert list(tmp_path.iterdir()) == []
+    assert storage_directory().path == home
 
 
 def test_a_divergence_at_boot_is_found() -> None:

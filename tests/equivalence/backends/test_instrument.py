@@ -82,6 +82,7 @@ def test_clearing_forgets() -> None:
     twin, recorder, _ = build(specimen)
     twin(1, True)
     recorder.clear()
+    assert recorder.progress() == 0
     assert recorder.covered() == {"specimen": frozenset()}
 
 
