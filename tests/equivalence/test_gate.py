@@ -32,7 +32,7 @@ from equivalence.events import (
 )
 from equivalence.gate import plan
 from equivalence.store import Store, StoreError
-from equivalence.subject import Change, Changes, Hunk, PatchInfo
+from equivalence.subject import Change, Changes, Hunk, PatchInfo, Relation
 from models.schema.outcome import Outcome
 from models.schema.result import (
     Counterexample,
