@@ -12,7 +12,6 @@ from models.hugetlb.hstate import default_hstate, size_to_hstate
 from models.hugetlb.inline import hstate_file, hstate_index, hstate_inode
 from models.hugetlb.structs import (
     HUGE_MAX_HSTATE,
-    huge_page_mask,
     huge_page_order,
     huge_page_shift,
     huge_page_size,
@@ -132,7 +131,7 @@ def hugetlbfs_file_mmap(file: File, vma: VmArea) -> int:
     vma.vm_ops = hugetlb_vm_ops
     if vma.vm_pgoff & PGOFF_LOFFT_MAX:
         return -EINVAL
-    if vma.vm_pgoff & (~huge_page_mask(h) >> PAGE_SHIFT & (1 << (64 - PAGE_SHIFT)) - 1):
+    if vma.vm_pgoff & ((huge_page_size(h) - 1) >> PAGE_SHIFT):
         return -EINVAL
     vma_len = vma.vm_end - vma.vm_start
     length = vma_len + (vma.vm_pgoff << PAGE_SHIFT)

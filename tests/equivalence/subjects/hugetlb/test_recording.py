@@ -123,6 +123,8 @@ def broken(recording: Recording, where: int, path: str, value: Any) -> str:
         (2, "op", "rm -rf", "rec:3: op is 'rm -rf'"),
         (2, "args/proc", "$(x)", "rec:3: args.proc"),
         (2, "args", [1], "rec:3: args is [1]"),
+        (2, "args", {}, "rec:3: mmap: argument 'len' is missing"),
+        (2, "op", "reboot", "rec:3: operation 'reboot' is unknown"),
         (2, "result/ret", 7, "rec:3: result.ret is 7"),
         (2, "result/errno", 12, "rec:3: result.errno is 12"),
         (2, "pool/free", 1.5, "rec:3: pool.free is 1.5"),
