@@ -9,7 +9,6 @@ from models.hugetlb.structs import huge_page_mask
 from models.kernel.errno import EACCES, EAGAIN, EFAULT, EHWPOISON, EINTR, EINVAL, ENOMEM
 from models.kernel.fs import FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
 from models.kernel.locks import down_read, down_write, up_read, up_write
-from models.kernel.memory_failure import MADV_HWPOISON, MADV_SOFT_OFFLINE
 from models.kernel.mman import (
     MADV_DOFORK,
     MADV_DONTFORK,
@@ -22,6 +21,7 @@ from models.kernel.mman import (
     MADV_WIPEONFORK,
 )
 from models.kernel.port import ported
+from models.kernel.soft_offline import MADV_HWPOISON, MADV_SOFT_OFFLINE
 from models.kernel.structs import (
     PAGE_SHIFT,
     PAGE_SIZE,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from models.kernel.fs import fput, get_file, vfs_fallocate
     from models.kernel.gup import faultin_page_range
     from models.kernel.machine import machine
-    from models.kernel.memory_failure import madvise_inject_error
     from models.kernel.mm import find_vma, vma_modify_flags
+    from models.kernel.soft_offline import madvise_inject_error
     from models.kernel.structs import MM, VmArea
     from models.kernel.zap import zap_page_range_single
 

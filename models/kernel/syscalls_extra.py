@@ -16,12 +16,7 @@ from models.kernel.guest import (
 )
 from models.kernel.gup import sys_pin, sys_unpin
 from models.kernel.memfd import sys_memfd_pin_folios
-from models.kernel.memory_failure import (
-    MADV_HWPOISON,
-    MADV_SOFT_OFFLINE,
-    madvise_inject_error,
-    take_mce_signal,
-)
+from models.kernel.memory_failure import take_mce_signal
 from models.kernel.opframe import (
     begin,
     begin_init,
@@ -29,6 +24,11 @@ from models.kernel.opframe import (
     hstate_of,
     number,
     refuse,
+)
+from models.kernel.soft_offline import (
+    MADV_HWPOISON,
+    MADV_SOFT_OFFLINE,
+    madvise_inject_error,
 )
 from models.kernel.structs import (
     VM_UFFD_MINOR,

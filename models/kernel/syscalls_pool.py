@@ -17,11 +17,10 @@ from models.kernel.cpuset import cpuset_write_resmask
 from models.kernel.memory_failure import (
     MF_SW_SIMULATED,
     memory_failure,
-    soft_offline_page,
-    unpoison_memory,
 )
 from models.kernel.mempolicy import iw_node_store
 from models.kernel.opframe import begin, begin_init, finish, hstate_of, node_mask, number, refuse
+from models.kernel.soft_offline import soft_offline_page, unpoison_memory
 from models.kernel.structs import NUMA_NO_NODE
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from models.kernel.madvise import sys_madvise
-from models.kernel.memory_failure import MADV_HWPOISON, MADV_SOFT_OFFLINE, take_mce_signal
+from models.kernel.mbind import kernel_mbind, kernel_set_mempolicy
+from models.kernel.memory_failure import take_mce_signal
 from models.kernel.mempolicy import (
     MPOL_BIND,
     MPOL_DEFAULT,
@@ -18,8 +19,6 @@ from models.kernel.mempolicy import (
     MPOL_PREFERRED,
     MPOL_PREFERRED_MANY,
     MPOL_WEIGHTED_INTERLEAVE,
-    kernel_mbind,
-    kernel_set_mempolicy,
 )
 from models.kernel.migrate import kernel_migrate_pages
 from models.kernel.mman import (
@@ -46,6 +45,7 @@ from models.kernel.opframe import (
     number,
     refuse,
 )
+from models.kernel.soft_offline import MADV_HWPOISON, MADV_SOFT_OFFLINE
 from models.kernel.syscalls_memory import PROTS, page_range
 from models.kernel.task import Mapping
 
