@@ -1,14 +1,16 @@
 """From ``--series`` and ``--tier`` to the subject and the tier that the engine is given.
 
-A series is one of the built-in ones, by name, or a Python file of the user's own that defines
-either ``SERIES`` (an :class:`equivalence.series.Series` on HugeTLB) or ``SUBJECT`` and ``TIER``.
-Such a file is code and is executed: it comes from the command line only, never from a trace, a
-result or a patch.
+A series is one of the built-in ones, by name, or one of the user's own: an object in a module, as
+``MODULE:OBJECT``, or a Python file that defines either ``SERIES`` (an
+:class:`equivalence.series.Series` on HugeTLB) or ``SUBJECT`` and ``TIER``. Such a file is code and
+is executed: it comes from the command line only, never from a trace, a result or a patch.
 """
 
 from __future__ import annotations
 
+import re
 import runpy
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,7 @@ PORT_LIMITS: Final = {
     "configuration": "SMP, NUMA, hugetlb cgroup on; a page allocator of our own",
 }
 DEFAULT_SERIES: Final = "vma-dependence"
+_OBJECT: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +42,9 @@ class Chosen:
 
 def built_in() -> Mapping[str, Callable[[], Series]]:
     """The built-in series by name; loading one links nothing yet."""
-    from equivalence.subjects.hugetlb import series
+    from equivalence.subjects.hugetlb.series import BUILT_IN
 
-    return {DEFAULT_SERIES: series.vma_dependence}
+    return BUILT_IN
 
 
 def choose(name: str) -> Chosen:
@@ -54,12 +57,29 @@ def choose(name: str) -> Chosen:
     loader = built_in().get(name)
     if loader is not None:
         return _on_ports(loader, option)
+    if _OBJECT.fullmatch(name):
+        return _on_ports(lambda: _imported(name), option)
     path = Path(name)
     if path.suffix != ".py":
         known = ", ".join(built_in())
-        msg = f"series {name!r}: there is none of that name; expected {known}, or a Python file"
+        msg = (
+            f"series {name!r}: there is none of that name; expected {known}, a Python file, or"
+            " MODULE:OBJECT"
+        )
         raise InputError(msg)
     return _from_file(path, option)
+
+
+def _imported(name: str) -> Series:
+    from equivalence.subjects.hugetlb.series import SeriesError, load
+
+    # As for "python -m": the console script leaves the current folder out.
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return load(name)
+    except SeriesError as error:
+        raise InputError(str(error)) from error
 
 
 def load_series(name: str) -> Series:

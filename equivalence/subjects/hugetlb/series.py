@@ -182,22 +182,15 @@ class SeriesError(ValueError):
 
 
 def load(name: str) -> Series:
-    """A built-in series by name, or one written in Python as ``MODULE:OBJECT``.
+    """A series of one's own, named ``MODULE:OBJECT``.
 
     ``OBJECT`` is a :class:`equivalence.series.Series` or a function that returns one. The module is
     imported, so this is for series of one's own, never for what somebody sent.
 
     Raises:
-        SeriesError: no such series, or the module does not give one.
-        LinkError: the series does not link.
+        SeriesError: the module does not give one.
     """
-    built_in = BUILT_IN.get(name)
-    if built_in is not None:
-        return built_in()
-    module, colon, attribute = name.partition(":")
-    if not colon or not module or not attribute:
-        msg = f"series {name!r} is unknown, expected {' or '.join(BUILT_IN)}, or MODULE:OBJECT"
-        raise SeriesError(msg)
+    module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:

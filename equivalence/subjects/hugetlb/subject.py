@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from equivalence.subject import Excluded, Goal, Invariant, OpSpec, WorldError
+from equivalence.subjects.hugetlb.examples import recorded, written
 from equivalence.subjects.hugetlb.generator import HugetlbGenerator
 from equivalence.subjects.hugetlb.invariants import INVARIANTS
 from equivalence.subjects.hugetlb.observation import USER_SECTIONS
@@ -85,9 +86,6 @@ class HugetlbSubject:
     user_sections = frozenset(USER_SECTIONS)
     excluded: Sequence[Excluded] = EXCLUDED
 
-    def __init__(self, examples: Iterable[Trace] = ()) -> None:
-        self._examples = tuple(examples)
-
     def generator(self) -> HugetlbGenerator:
         """A fresh generator."""
         return HugetlbGenerator()
@@ -117,5 +115,5 @@ class HugetlbSubject:
         check_op(op)
 
     def examples(self) -> Iterable[Trace]:
-        """Traces that every run replays first."""
-        return self._examples
+        """Traces that every run replays first: those written out, then the recordings'."""
+        return (*written(), *recorded())

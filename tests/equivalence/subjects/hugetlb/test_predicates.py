@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 import pytest
 
+from equivalence.backends.port import PortSystem
+from equivalence.backends.port_tier import PortTier
 from equivalence.subject import Predicate
+from equivalence.subjects.hugetlb.corpus import ARCHIVES, unpack
+from equivalence.subjects.hugetlb.examples import recorded, written
 from equivalence.subjects.hugetlb.predicates import (
     DEBIT,
     NOT_OVERRIDDEN,
@@ -12,6 +18,9 @@ from equivalence.subjects.hugetlb.predicates import (
     SHOULD_USE,
     has_reserves,
 )
+from equivalence.subjects.hugetlb.series import HugetlbConventions, vma_dependence
+from equivalence.subjects.hugetlb.subject import HugetlbSubject
+from models.schema.trace import Scalar
 
 ALL = (REFUSE, DEBIT, SHOULD_USE, NOT_OVERRIDDEN)
 
@@ -46,3 +55,36 @@ def test_an_input_is_reached_in_situ_or_said_to_be_unreachable() -> None:
     row = (0, 0, 1, 1, 0)
     assert row in SHOULD_USE.unreachable
     assert row not in NOT_OVERRIDDEN.unreachable
+
+
+def test_the_written_examples_reach_what_a_search_meets_rarely() -> None:
+    tier = PortTier(vma_dependence(), HugetlbConventions(), {})
+    rows: dict[str, set[tuple[Scalar, ...]]] = {}
+    for step in (0, 3):
+        system = tier.system(step)
+        assert isinstance(system, PortSystem)
+        for trace in written():
+            system.boot(trace.world)
+            for op in trace.ops:
+                system.apply(op)
+        for name, reached in system.rows().items():
+            rows.setdefault(name, set()).update(reached)
+    avoiding = {row for row in NOT_OVERRIDDEN.domain if row[3]} - set(NOT_OVERRIDDEN.unreachable)
+    assert avoiding <= rows[NOT_OVERRIDDEN.name]
+    refusing = {row for row in REFUSE.domain if row[3]} - set(REFUSE.unreachable)
+    assert refusing <= rows[REFUSE.name]
+
+
+def test_the_recordings_of_the_product_are_well_formed() -> None:
+    folder = files("equivalence.subjects.hugetlb.corpus")
+    found = [
+        recording
+        for archive in ARCHIVES
+        for recording in unpack((folder / archive).read_bytes(), archive)
+    ]
+    assert len(found) == len(recorded()) == 425
+    subject = HugetlbSubject()
+    for trace in subject.examples():
+        subject.check_world(trace.world)
+        for op in trace.ops:
+            subject.check_op(op)

@@ -1,0 +1,88 @@
+"""Traces that every run replays first: what a random search meets rarely, and the recordings.
+
+The traces written out here reach, each with its title as a comment, inputs of the conditions that
+the built-in series changes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from equivalence.subjects.hugetlb.corpus import corpus
+from models.schema.trace import Trace, parse_trace
+
+_TEXTS: Final = (
+    """
+    # An owner breaks copy on write where the subpool has a page reserved (avoids reserves).
+    world nodes=2 nr_hugepages=4
+    spawn id=A
+    mount mount=h0 min_size=2
+    open proc=A fd=f1 mount=h0 name=x
+    mmap proc=A map=m1 type=private len=1 fd=f1 off=0
+    touch_write proc=A map=m1 page=0
+    fork proc=A child=B
+    touch_write proc=A map=m1 page=0
+    """,
+    """
+    # An owner breaks copy on write without a subpool, while pages are there and when all are used.
+    world nodes=2 nr_hugepages=3
+    spawn id=A
+    mmap proc=A map=m1 type=private len=2
+    touch_write proc=A map=m1 page=0
+    touch_write proc=A map=m1 page=1
+    fork proc=A child=B
+    touch_write proc=A map=m1 page=0
+    touch_write proc=A map=m1 page=1
+    """,
+    """
+    # Fork copies a pinned page: one is there, then none is.
+    world nodes=2 nr_hugepages=2
+    spawn id=A
+    mmap proc=A map=m1 type=private len=1
+    touch_write proc=A map=m1 page=0
+    pin_longterm proc=A map=m1 start=0 len=1
+    fork proc=A child=B
+    fork proc=A child=C
+    """,
+    """
+    # Fork copies a pinned page of a mapping without reservations: one is there, then none is.
+    world nodes=2 nr_hugepages=2
+    spawn id=A
+    mmap proc=A map=m1 type=private len=1 noreserve=1
+    touch_write proc=A map=m1 page=0
+    pin_longterm proc=A map=m1 start=0 len=1
+    fork proc=A child=B
+    fork proc=A child=C
+    """,
+    """
+    # Fork copies pinned pages where the subpool has pages reserved.
+    world nodes=2 nr_hugepages=10
+    spawn id=A
+    mount mount=h0 min_size=6
+    open proc=A fd=f1 mount=h0 name=x
+    mmap proc=A map=m1 type=private len=1 fd=f1 off=0
+    mmap proc=A map=m2 type=private len=1 fd=f1 off=1 noreserve=1
+    touch_write proc=A map=m1 page=0
+    touch_write proc=A map=m2 page=0
+    pin_longterm proc=A map=m1 start=0 len=1
+    pin_longterm proc=A map=m2 start=0 len=1
+    fork proc=A child=B
+    """,
+)
+
+
+@cache
+def written() -> tuple[Trace, ...]:
+    """The traces of this file."""
+    traces = []
+    for text in _TEXTS:
+        lines = [line.strip() for line in text.strip().splitlines()]
+        traces.append(parse_trace("\n".join(["equivcheck-trace/1 hugetlb", *lines])))
+    return tuple(traces)
+
+
+@cache
+def recorded() -> tuple[Trace, ...]:
+    """The operations of the recordings that come with the product."""
+    return tuple(recording.trace() for recording in corpus())
