@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from models.hugetlb.structs import (
     HPAGE_RESV_UNMAPPED,
@@ -15,18 +15,17 @@ from models.kernel.pgtable import PTE_MARKER_UFFD_WP, ZAP_FLAG_DROP_MARKER
 from models.kernel.port import ported
 
 if TYPE_CHECKING:
-    from models.hugetlb.vma_resv import (
-        _vma_private_lock,
-        set_vma_resv_flags,
-        vma_add_reservation,
-        vma_needs_reservation,
-    )
-
     from models.hugetlb.hstate import hugetlb_lock
     from models.hugetlb.inline import (
         hstate_vma,
         hugetlb_count_sub,
         is_vm_hugetlb_page,
+    )
+    from models.hugetlb.vma_resv import (
+        _vma_private_lock,
+        set_vma_resv_flags,
+        vma_add_reservation,
+        vma_needs_reservation,
     )
     from models.kernel.locks import spin_lock_irq, spin_unlock, spin_unlock_irq
     from models.kernel.page import (
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
         tlb_remove_page_size,
     )
     from models.kernel.rmap import hugetlb_remove_rmap, i_mmap_assert_write_locked
-    from models.kernel.structs import MM, File, Folio, VmArea
+    from models.kernel.structs import Folio, VmArea
 
 
 @ported("mm/hugetlb.c", "__unmap_hugepage_range")
@@ -63,11 +62,13 @@ def _unmap_hugepage_range(
 
     A reservation is put back for each page by itself, on its last unmap only.
     """
-    mm = cast("MM", vma.vm_mm)
+    mm = vma.vm_mm
+    assert mm is not None
+    assert vma.vm_file is not None
     h = hstate_vma(vma)
     sz = huge_page_size(h)
 
-    i_mmap_assert_write_locked(cast("File", vma.vm_file).f_mapping)
+    i_mmap_assert_write_locked(vma.vm_file.f_mapping)
     warn_on(not is_vm_hugetlb_page(vma), "__unmap_hugepage_range: !is_vm_hugetlb_page(vma)")
     bug_on(start & ~huge_page_mask(h), "__unmap_hugepage_range: start & ~huge_page_mask(h)")
     bug_on(end & ~huge_page_mask(h), "__unmap_hugepage_range: end & ~huge_page_mask(h)")
@@ -92,7 +93,8 @@ def _unmap_hugepage_range(
             spin_unlock(ptl)
             continue
 
-        page = cast("Folio", pte.folio)
+        page = pte.folio
+        assert page is not None
         if ref_page is not None:
             if page is not ref_page:
                 spin_unlock(ptl)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from models.hugetlb.structs import huge_page_order, huge_page_shift
 from models.kernel.errno import IS_ERR
@@ -39,7 +39,7 @@ def hstate_file(f: File) -> HState:
 @ported("include/linux/hugetlb.h", "hstate_vma")
 def hstate_vma(vma: VmArea) -> HState:
     """The hstate of the file that the vma maps."""
-    return cast("File", vma.vm_file).f_inode.i_sb.hstate
+    return vma.vm_file.f_inode.i_sb.hstate  # type: ignore[union-attr]
 
 
 @ported("include/linux/hugetlb.h", "folio_hstate")
@@ -69,7 +69,7 @@ def subpool_inode(inode: Inode) -> Subpool | None:
 @ported("mm/hugetlb.c", "subpool_vma")
 def subpool_vma(vma: VmArea) -> Subpool | None:
     """The subpool of the file that the vma maps, or None."""
-    return cast("File", vma.vm_file).f_inode.i_sb.spool
+    return vma.vm_file.f_inode.i_sb.spool  # type: ignore[union-attr]
 
 
 @ported("mm/hugetlb.c", "vma_hugecache_offset")
@@ -93,7 +93,8 @@ def hugetlb_linear_page_index(vma: VmArea, address: int) -> int:
 @ported("mm/hugetlb.c", "hugetlbfs_pagecache_present")
 def hugetlbfs_pagecache_present(h: HState, vma: VmArea, address: int) -> bool:
     """Whether the page cache has a folio for ``address`` (bytes)."""
-    mapping = cast("File", vma.vm_file).f_mapping
+    assert vma.vm_file is not None
+    mapping = vma.vm_file.f_mapping
     folio = filemap_get_folio(mapping, linear_page_index(vma, address))
     if IS_ERR(folio):
         return False

@@ -6,7 +6,7 @@ have no counterpart; neither have the notifiers and the flushing of TLBs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from models.hugetlb.structs import (
     HPAGE_RESV_UNMAPPED,
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
         i_mmap_lock_write,
         i_mmap_unlock_write,
     )
-    from models.kernel.structs import MM, File, Folio, VmArea
+    from models.kernel.structs import Folio, VmArea
 
 
 @ported("mm/hugetlb.c", "__unmap_hugepage_range")
@@ -75,12 +75,14 @@ def _unmap_hugepage_range(
     Once a page of this call asked for its reservation to be put back, the request stays made for
     the later pages.
     """
-    mm = cast("MM", vma.vm_mm)
+    mm = vma.vm_mm
+    assert mm is not None
+    assert vma.vm_file is not None
     h = hstate_vma(vma)
     sz = huge_page_size(h)
     adjust_reservation = False
 
-    i_mmap_assert_write_locked(cast("File", vma.vm_file).f_mapping)
+    i_mmap_assert_write_locked(vma.vm_file.f_mapping)
     warn_on(not is_vm_hugetlb_page(vma), "__unmap_hugepage_range: !is_vm_hugetlb_page(vma)")
     bug_on(start & ~huge_page_mask(h), "__unmap_hugepage_range: start & ~huge_page_mask(h)")
     bug_on(end & ~huge_page_mask(h), "__unmap_hugepage_range: end & ~huge_page_mask(h)")
@@ -105,7 +107,8 @@ def _unmap_hugepage_range(
             spin_unlock(ptl)
             continue
 
-        page = cast("Folio", pte.folio)
+        page = pte.folio
+        assert page is not None
         if ref_page is not None:
             if page is not ref_page:
                 spin_unlock(ptl)
