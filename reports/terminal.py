@@ -49,23 +49,25 @@ def render(result: Result) -> RenderableType:
 def _parts(result: Result) -> Iterator[RenderableType]:
     count = len(result.patches)
     patches = f"{count} patch" + ("es" if count != 1 else "")
-    title = f"{one_line(result.series)} on tier {one_line(result.tier)}: {patches}"
-    yield Text(f"{title}, relation {result.limits.relation}, seed {result.seed}", style="bold")
+    what = f"{one_line(result.series)} on tier {one_line(result.tier)}: {patches}"
+    yield Text(
+        f"{what}, relation {one_line(result.limits.relation)}, seed {result.seed}", style="bold"
+    )
     for waiver in result.waivers:
         yield Text(f"Waiver: {one_line(waiver)}", style="yellow")
     yield pairs_table(result.pairs)
-    shown: dict[str, Pair] = {}
+    shown: dict[tuple[str, ...], Pair] = {}
     for pair in result.pairs:
         found = pair.counterexample
-        if found is not None and found.trace in shown:
+        # Comments in a trace name the pair; what is run is the rest.
+        key = tuple(trace_lines(found.trace)) if found is not None else ()
+        if found is not None and key in shown:
             yield _heading(pair)
-            yield _wrapped(
-                [f"{found.field} differs; same trace as {pair_name(shown[found.trace])}"]
-            )
-            yield Text()
+            same = f"{one_line(found.field)} differs; same trace as {pair_name(shown[key])}"
+            yield Group(_wrapped([same]), Text())
             continue
         if found is not None:
-            shown[found.trace] = pair
+            shown[key] = pair
         yield from _detail(pair)
     yield from _defects(result.defects)
     yield from _not_compared(result)

@@ -80,7 +80,7 @@ def limits_text(result: Result) -> str:
         f"memory model: {limits.memory_model}",
         f"budget: {limits.ops:,} operations a pair (profile {limits.profile})",
     ]
-    if limits.truncated:
+    if limits.truncated and limits.time_limit_s is not None:
         parts.append(f"cut short by the time limit of {limits.time_limit_s:g} s")
     if limits.interrupted:
         parts.append("interrupted: pairs that are not listed were not checked")

@@ -73,8 +73,9 @@ def guarded(command: Callable[[], Any]) -> int:
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted; counterexamples found until then are in the store")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The interpreter flushes standard output once more when it ends.
+    except (BrokenPipeError, SystemExit):
+        # Click ends with 1 when nobody reads its output, which would say "diverged". The
+        # interpreter flushes standard output once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except Exception as error:

@@ -7,6 +7,7 @@ pipe) lines are 80 columns wide unless ``COLUMNS`` says otherwise.
 from __future__ import annotations
 
 import os
+import re
 from typing import Final
 
 from rich.console import Console, RenderableType
@@ -31,7 +32,17 @@ def show(renderable: RenderableType) -> None:
     console = out()
     with console.capture() as capture:
         console.print(renderable, crop=False)
-    console.file.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+    lines = capture.get().splitlines()
+    console.file.write("".join(f"{harmless(line.rstrip())}\n" for line in lines))
+
+
+def harmless(line: str) -> str:
+    """The line, unless a CI service would take it for a command, as GitHub takes ``::name::``."""
+    return _COMMAND.sub(r"\1 \2", line)
+
+
+#: Runners look behind leading blanks, and rich may have put colours there.
+_COMMAND: Final = re.compile(r"^((?:\s|\x1b\[[0-9;]*m)*[:#])([:#])")
 
 
 def _console(*, stderr: bool) -> Console:

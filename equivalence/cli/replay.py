@@ -18,6 +18,7 @@ from equivalence.driver import FaultError
 from equivalence.explain import differences, timeline
 from equivalence.subject import Relation
 from models.schema.divergence import Divergence
+from models.schema.trace import format_line
 from reports.text import one_line
 
 
@@ -41,25 +42,28 @@ def replay(
     pairs = pairs_of(chosen, steps)
     worker = worker_for(chosen, relation)
     runs = list(run_pairs(worker, pairs, trace))
-    console = consoles.out()
     shown = next((run for run in runs if run.found is not None), runs[-1])
     if not isinstance(shown.found, FaultError):
         lockstep = worker.lockstep(shown.before, shown.after)
         _, rows = timeline(lockstep.before, lockstep.after, trace)
-        console.print(Text(f"{trace_file} on {shown.name}", style="bold"), soft_wrap=True)
-        world = " ".join(f"{key}={value}" for key, value in trace.world.items())
-        console.print(Text(f"world {world}"))
+        consoles.show(_whole(f"{trace_file} on {shown.name}", "bold"))
+        consoles.show(_whole(format_line("world", trace.world)))
         consoles.show(reports.terminal.timeline(rows))
         if len(trace.ops) > len(rows):
-            console.print(f"The table ends after {len(rows)} of {len(trace.ops)} ops.")
+            consoles.show(f"The table ends after {len(rows)} of {len(trace.ops)} ops.")
     for run in runs:
-        console.print(Text(_said(run)), soft_wrap=True)
+        consoles.show(_whole(_said(run)))
     for step in sorted({step for pair in pairs for step in pair}):
         for name, (index, detail) in defects_of(worker, step, trace).items():
             place = "at boot" if index < 0 else f"after op {index}"
             text = f"defect on step {step} {place}: {one_line(name)}: {one_line(detail)}"
-            console.print(Text(text), soft_wrap=True)
+            consoles.show(_whole(text))
     return _status(runs)
+
+
+def _whole(text: str, style: str = "") -> Text:
+    """Lines that are not wrapped."""
+    return Text(text, style=style, no_wrap=True, overflow="ignore")
 
 
 def _said(run: Run) -> str:

@@ -1,0 +1,49 @@
+"""Results to write reports of: what a run of the toy gives, and parts that a run rarely has."""
+
+from functools import cache
+from typing import Any
+
+from equivalence import gate
+from equivalence.campaign import Config
+from models.schema.result import Result
+from tests.toy import Rule, ToySubject, ToyTier, greedy, plenty, plenty_too
+
+#: Text that must come out as text, whatever reads the report.
+HOSTILE = (
+    "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7*7 }}{% raw %}"
+    "\x1b[31mred\x1b]0;title\x07\r\n::error::planted\u202eevil]]><!-- -->"
+)
+
+
+@cache
+def toy_result(*rules: Rule, ops: int = 2000) -> Result:
+    """The result of checking the toy with these rules; times and versions are fixed."""
+    chosen = rules or (plenty, plenty_too, greedy)
+    result = gate.run(Config(ops=ops), ToySubject(), ToyTier(*chosen))
+    limits = result.limits.model_copy(update={"versions": {"equivcheck": "0", "python": "3"}})
+    timing = result.timing.model_copy(update={"seconds": 1.0, "pairs": ()})
+    return result.model_copy(update={"limits": limits, "timing": timing})
+
+
+def altered(result: Result, change: Any) -> Result:
+    """The result with every string replaced by ``change(string)``, where a string is free."""
+    return Result.model_validate(_walk(result.model_dump(by_alias=True), change, ()))
+
+
+#: Fields whose words mean something, so that a validated result has none but known ones.
+_FIXED = frozenset({"schema", "verdict", "rung", "against"})
+
+
+def _walk(value: Any, change: Any, path: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {key: _walk(inner, change, (*path, key)) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_walk(inner, change, path) for inner in value]
+    if isinstance(value, str) and path[-1] not in _FIXED:
+        return change(value)
+    return value
+
+
+def hostile_result() -> Result:
+    """A divergence whose every text tries to be more than text."""
+    return altered(toy_result(), lambda text: text + HOSTILE)
