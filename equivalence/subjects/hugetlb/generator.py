@@ -43,9 +43,9 @@ _FACTORS = (0.0, 0.5, 1.0, 1.0, 1.0, 3.0)
 _GROUPS: tuple[tuple[float, float, tuple[str, ...]], ...] = (
     (0.4, 2.5, ("cgroup_create", "cgroup_set", "cgroup_attach", "cgroup_rmdir")),
     (0.5, 2.0, ("set_mempolicy", "mbind", "migrate_pages", "sched_setaffinity")),
-    (0.1, 2.0, ("set_nr_hugepages_mempolicy", "set_interleave_weight", "cgroup_mems")),
+    (0.15, 2.0, ("set_nr_hugepages_mempolicy", "set_interleave_weight", "cgroup_mems")),
     (0.15, 4.0, ("uffd_register", "uffd_copy", "uffd_continue", "uffd_poison", "fail_copy")),
-    (0.15, 3.0, ("pin_longterm", "unpin", "memfd_pin_folios")),
+    (0.25, 5.0, ("pin_longterm", "unpin", "memfd_pin_folios")),
     (0.12, 3.0, ("hwpoison", "soft_offline_mapped", "hard_offline", "soft_offline", "unpoison")),
     (0.15, 4.0, ("dissolve", "clear_range", "demote")),
     (0.12, 4.0, ("guest_create", "guest_alloc", "guest_free", "guest_destroy")),
@@ -53,6 +53,37 @@ _GROUPS: tuple[tuple[float, float, tuple[str, ...]], ...] = (
 )
 #: Without these no trace gets anywhere.
 _KEPT = frozenset({"spawn", "mmap", "touch_write"})
+
+#: What often comes next after one that succeeded, so that short chains are not left to chance.
+_THEN: dict[str, tuple[str, ...]] = {
+    "open": ("mmap", "mmap", "fallocate"),
+    "memfd_create": ("mmap", "fallocate", "ftruncate", "memfd_pin_folios"),
+    "fallocate": ("mmap", "mmap", "touch_read", "fallocate"),
+    "mmap": ("touch_write", "touch_read"),
+    "shmget": ("shmat",),
+    "shmat": ("touch_write", "touch_read"),
+    "fork": ("touch_write", "touch_write", "munmap"),
+    "munmap": ("munmap", "touch_write"),
+    "mremap": ("munmap", "touch_write"),
+    "set_mempolicy": ("mmap", "touch_write"),
+    "mbind": ("touch_write",),
+    "migrate_pages": ("munmap", "touch_write"),
+    "cgroup_create": ("cgroup_attach", "cgroup_attach", "cgroup_set", "cgroup_mems"),
+    "cgroup_attach": ("mmap", "mmap", "cgroup_set"),
+    "cgroup_set": ("mmap", "touch_write"),
+    "cgroup_mems": ("mmap", "touch_write"),
+    "pin_longterm": ("fork", "fork", "fork", "touch_write"),
+    "uffd_register": ("uffd_copy", "uffd_copy", "uffd_continue", "uffd_poison", "fail_copy"),
+    "fail_copy": ("uffd_copy", "uffd_copy", "fork"),
+    "fail_kmalloc": ("mmap", "fallocate", "munmap", "madvise", "touch_write"),
+    "fail_charge": ("mmap", "touch_write"),
+    "fail_buddy": ("touch_write", "mmap"),
+    "guest_create": ("guest_alloc",),
+    "guest_alloc": ("guest_alloc", "guest_free"),
+    "hard_offline": ("mmap", "touch_write"),
+    "hwpoison": ("touch_read", "munmap"),
+}
+_THEN_SHARE = 0.35
 
 #: What must be in play for a kind of operation to do anything (else: a process).
 _NEEDS = {
@@ -123,6 +154,7 @@ class HugetlbGenerator:
         self._watched: tuple[str, str] | None = None
         self._giant = "1G" in str(world.get("hstates", ""))
         self._prologue = 0
+        self._last = ""
         self._started = False
 
     def op(self, rng: Random, kind: str | None = None) -> Op:
@@ -138,9 +170,19 @@ class HugetlbGenerator:
             if kind not in self._draws:
                 kind = "spawn"
         else:
-            kind = self._order[bisect(self._weights, self._random() * self._total)]
-            kind = self._possible(kind)
+            kind = self._possible(self._following() or self._by_weight())
         return Op(kind, self._draws[kind]())
+
+    def _by_weight(self) -> str:
+        return self._kinds[bisect(self._weights, self._random() * self._total)]
+
+    def _following(self) -> str:
+        """Now and then what often follows the last success, if this trace has it; or ""."""
+        then = _THEN.get(self._last)
+        if then is None or self._random() > _THEN_SHARE:
+            return ""
+        kind = self._pick(then)
+        return kind if kind in self._present else ""
 
     def _possible(self, kind: str) -> str:
         """Mostly, what an operation needs first: without a mapping, say, ``mmap`` for a touch."""
@@ -168,7 +210,9 @@ class HugetlbGenerator:
     def saw(self, op: Op, outcome: Outcome) -> None:
         """Keep the names in play: what an operation made or ended, if it succeeded."""
         if outcome.ret != 0:
+            self._last = ""
             return
+        self._last = op.kind
         note = _NOTES.get(op.kind)
         if note is not None:
             note(self, op.args)
@@ -185,7 +229,7 @@ class HugetlbGenerator:
             * (1.0 if kind in _KEPT else _FACTORS[int(rng.random() * len(_FACTORS))])
             for kind in self._kinds
         ]
-        self._order = self._kinds
+        self._present = {k for k, w in zip(self._kinds, weights, strict=True) if w}
         self._weights = list(accumulate(weights))
         self._total = self._weights[-1]
         self._prologue = (1, 1, 3, 3, 3)[int(rng.random() * 5)]
