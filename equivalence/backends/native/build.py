@@ -43,9 +43,7 @@ def units(tree: KernelTree, *, coverage: bool = False) -> list[Unit]:
     """Everything that goes into an image of the tree, hosted files first."""
     extra = ("-fsanitize-coverage=trace-pc",) if coverage else ()
     found = [Unit(f"hosted_{_flat(name)}", name, extra) for name in HOSTED]
-    found += [
-        Unit(f"shim_{path.stem}", str(path)) for path in sorted(SHIM.glob("*.c"))
-    ]
+    found += [Unit(f"shim_{path.stem}", str(path)) for path in sorted(SHIM.glob("*.c"))]
     found += [
         Unit(f"neighbour_{_flat(name)}", name)
         for name in NEIGHBOURS

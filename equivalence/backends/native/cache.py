@@ -47,7 +47,7 @@ def digest(*parts: str | bytes) -> str:
 
 
 def publish_folder(final: Path, fill: Callable[[Path], None]) -> Path:
-    """Make the folder ``final`` with what ``fill`` writes, unless it exists; whole or not at all."""
+    """Make the folder ``final`` with what ``fill`` writes, unless it exists."""
     if final.is_dir():
         return final
     final.parent.mkdir(parents=True, exist_ok=True)

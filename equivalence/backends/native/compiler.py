@@ -25,16 +25,45 @@ from equivalence.backends.native.tree import HOSTED, KernelTree
 
 #: How the code is generated: as the kernel asks for, with what user space needs instead of the
 #: kernel's memory model, and frame pointers so that a crash can be attributed.
-_CODE = """
--nostdinc -D__KERNEL__ -std=gnu11 -fshort-wchar -funsigned-char -fno-common
--fno-strict-aliasing -mno-sse -mno-mmx -mno-sse2 -mno-3dnow -mno-avx -fcf-protection=none
--m64 -mno-80387 -mno-fp-ret-in-387 -mpreferred-stack-boundary=3 -mskip-rax-setup
--mtune=generic -mno-red-zone -mcmodel=small -fno-pic -fno-pie
--fno-asynchronous-unwind-tables -fno-delete-null-pointer-checks
--fno-allow-store-data-races -fno-stack-protector -fno-omit-frame-pointer
--fno-optimize-sibling-calls -fno-strict-overflow -fno-stack-check -fconserve-stack
--fno-tree-loop-distribute-patterns -ffunction-sections -fdata-sections -O2 -g1
-""".split()
+_CODE = [
+    "-nostdinc",
+    "-D__KERNEL__",
+    "-std=gnu11",
+    "-fshort-wchar",
+    "-funsigned-char",
+    "-fno-common",
+    "-fno-strict-aliasing",
+    "-mno-sse",
+    "-mno-mmx",
+    "-mno-sse2",
+    "-mno-3dnow",
+    "-mno-avx",
+    "-fcf-protection=none",
+    "-m64",
+    "-mno-80387",
+    "-mno-fp-ret-in-387",
+    "-mpreferred-stack-boundary=3",
+    "-mskip-rax-setup",
+    "-mtune=generic",
+    "-mno-red-zone",
+    "-mcmodel=small",
+    "-fno-pic",
+    "-fno-pie",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-delete-null-pointer-checks",
+    "-fno-allow-store-data-races",
+    "-fno-stack-protector",
+    "-fno-omit-frame-pointer",
+    "-fno-optimize-sibling-calls",
+    "-fno-strict-overflow",
+    "-fno-stack-check",
+    "-fconserve-stack",
+    "-fno-tree-loop-distribute-patterns",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-O2",
+    "-g1",
+]
 
 _WARNING = re.compile(r"^([^:\n]+):\d+:\d+: warning: (.+)$", re.MULTILINE)
 
@@ -151,7 +180,7 @@ class Compiler:
             (self._tree.root, "TREE"),
         ):
             if path.startswith(f"{root}/"):
-                return f"{word}{path[len(str(root)):]}"
+                return f"{word}{path[len(str(root)) :]}"
         return path
 
     def _resolve(self, place: str) -> str:
@@ -216,5 +245,7 @@ def _compile_error(unit: Unit, log: str) -> BuildError:
             "a member or a prototype differs: add a version test there (docs/native.md)"
         )
     else:
-        msg = f"{where} does not compile: {first or log.strip()[-300:] or 'the compiler was stopped'}"
+        msg = (
+            f"{where} does not compile: {first or log.strip()[-300:] or 'the compiler was stopped'}"
+        )
     return BuildError(msg, where=where, log=log)

@@ -1,4 +1,4 @@
-"""Prepares a tree's configuration and generated headers, in the cache, without touching the tree."""
+"""Prepares a tree's configuration and generated headers in the cache, away from the tree."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_tools() -> None:
     """
     for tool, package in _TOOLS.items():
         if shutil.which(tool) is None:
-            msg = f"{tool} is not installed, and building kernel code needs it; install the package {package}"
+            msg = f"{tool} is not installed, and building needs it; install the package {package}"
             raise ToolMissingError(msg)
 
 

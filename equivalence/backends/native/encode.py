@@ -51,13 +51,27 @@ KINDS: Final = (
     "fail_buddy",
     "fail_kmalloc",
     "demote",
+    "set_nr_hugepages_mempolicy",
+    "pin_longterm",
+    "unpin",
 )
 
-#: Operations of the trace format that this tier cannot run; they are refused.
-LACKING: Final = frozenset({"shmget", "shmat", "shm_rmid"})
+#: Objects whose allocation can be made to fail; the driver tells them by their size.
+KMALLOCS: Final = (
+    "any",
+    "region",
+    "resv_map",
+    "vma_lock",
+    "subpool",
+    "vma",
+    "anon_vma",
+)
 
-#: Room for names, as the driver has it.
-ROOM: Final = {"proc": 32, "map": 16, "fd": 16, "mount": 8, "cgroup": 8, "shm": 8, "name": 26}
+#: A number that the driver has no operation for: it refuses.
+_NO_KIND: Final = 0xFFFF
+
+#: Room for names, as the driver has it. (A process has 16 mappings at a time, by any names.)
+ROOM: Final = {"proc": 32, "map": 4096, "fd": 16, "mount": 8, "cgroup": 8, "shm": 8, "name": 26}
 
 _RECORD = struct.Struct("<II10q")
 RECORD_BYTES: Final = _RECORD.size
@@ -96,6 +110,13 @@ _ABSENT: Final = -1
 _WORD = (1 << 64) - 1
 
 
+def lacks(op: Op) -> bool:
+    """Whether this tier cannot run the operation, and refuses it."""
+    if op.kind == "fail_kmalloc":
+        return op.args.get("what", "region") not in KMALLOCS
+    return op.kind not in _NUMBER
+
+
 class Encoder:
     """Encodes the operations of one trace, or of one session, in order."""
 
@@ -110,15 +131,18 @@ class Encoder:
     def encode(self, op: Op, serial: int | None = None) -> bytes:
         """One record; ``serial`` is what a write stores (default: the operation's position).
 
+        An operation that this tier lacks (see :func:`lacks`) becomes one that is refused.
+
         Raises:
             TraceError: more names than the driver has room for, or a word it does not know.
         """
         self._count += 1
-        number = _NUMBER.get(op.kind)
-        if number is None:
-            msg = f"operation {op.kind!r} is unknown to the native tier"
-            raise TraceError(msg)
-        args = self._arguments(op.kind, op.args)
+        number = _NO_KIND if lacks(op) else _NUMBER[op.kind]
+        try:
+            args = [] if number == _NO_KIND else self._arguments(op.kind, op.args)
+        except KeyError as error:
+            msg = f"{op.kind}: {error.args[0]!r} is missing or is a word the native tier lacks"
+            raise TraceError(msg) from None
         args += [0] * (10 - len(args))
         return _RECORD.pack(number, serial if serial is not None else self._count, *args)
 
@@ -139,12 +163,12 @@ class Encoder:
         if number is None:
             number = len(table)
             if number >= ROOM[kind]:
-                msg = f"{kind} {name!r}: the native tier has room for {ROOM[kind]} such names in a trace"
+                msg = f"{kind} {name!r}: the native tier has room for {ROOM[kind]} such names"
                 raise TraceError(msg)
             table[name] = number
         return number
 
-    def _arguments(self, kind: str, args: Mapping[str, Scalar]) -> list[int]:  # noqa: C901, PLR0911, PLR0912
+    def _arguments(self, kind: str, args: Mapping[str, Scalar]) -> list[int]:
         name = self._name
         get = args.get
 
@@ -207,6 +231,12 @@ class Encoder:
             mode = _FALLOCATE[str(get("mode", "none"))]
             fd = name("fd", args["fd"])
             return [proc(), fd, mode, _int(get("off", 0)), _int(get("len", 0))]
+        if kind == "shmget":
+            return [name("shm", args["shm"]), _int(args["len"]), int(bool(get("noreserve")))]
+        if kind == "shmat":
+            return [proc(), name("map", args["map"]), name("shm", args["shm"])]
+        if kind == "shm_rmid":
+            return [name("shm", args["shm"])]
         if kind == "unlink":
             return [name("mount", args["mount"]), name("name", args["name"])]
         if kind == "mount":
@@ -230,9 +260,17 @@ class Encoder:
         if kind == "fail_buddy":
             return [_int(args["node"]), _int(args["count"]), _int(get("skip", 0))]
         if kind == "fail_kmalloc":
-            return [_int(args["count"]), _int(get("skip", 0))]
+            what = KMALLOCS.index(str(get("what", "region")))
+            return [_int(args["count"]), _int(get("skip", 0)), what]
         if kind == "demote":
-            return [_int(args["n"])]
+            node = _int(get("node", _ABSENT))
+            return [_int(args["n"]), node, int(get("size", "1G") == "1G")]
+        if kind == "set_nr_hugepages_mempolicy":
+            return [proc(), _int(args["n"]), giant]
+        if kind == "pin_longterm":
+            return place()
+        if kind == "unpin":
+            return [proc()]
         return []
 
 

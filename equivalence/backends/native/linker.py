@@ -19,7 +19,17 @@ from equivalence.backends.native.neighbours import FUNCTIONS_BY_ADDRESS
 
 _UNDEFINED = re.compile(r"undefined reference to `([^']+)'")
 #: The first definition of a name wins: hosted files, then the shim, then the neighbours.
-_LINK = ("-z", "muldefs", "-static", "-nostdlib", "--gc-sections", "-z", "noexecstack", "-z", "norelro")
+_LINK = (
+    "-z",
+    "muldefs",
+    "-static",
+    "-nostdlib",
+    "--gc-sections",
+    "-z",
+    "noexecstack",
+    "-z",
+    "norelro",
+)
 
 
 def link(objects: Sequence[Path], roots: Sequence[str], final: Path) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from equivalence.backends.native.encode import Encoder
 from equivalence.backends.native.system import Runner, Step, run_traces, world_of
-from equivalence.backends.native.worker import SECTIONS, Job, RawTrace, Worker
+from equivalence.backends.native.worker import SECTIONS, Job, RawResult, RawTrace, Worker
 from models.schema.trace import Trace
 
 
@@ -96,9 +96,7 @@ def _first(
             else None
             for raw in (left, right)
         ]
-        if ends[0] != ends[1] or (a.ending, a.ret, a.signal, a.si_code, a.value, a.warning_hash) != (
-            b.ending, b.ret, b.signal, b.si_code, b.value, b.warning_hash
-        ):  # fmt: skip
+        if ends[0] != ends[1] or _returned(a) != _returned(b):
             names.append("outcome")
         if ends[0] is None and ends[1] is None:
             names += [
@@ -109,6 +107,11 @@ def _first(
         if names:
             return Difference(index, number, tuple(names))
     return None
+
+
+def _returned(result: RawResult) -> tuple[int | None, ...]:
+    one = result
+    return one.ending, one.ret, one.signal, one.si_code, one.value, one.warning_hash
 
 
 def explain(

@@ -21,7 +21,10 @@ class Place:
     line: int
 
     def __str__(self) -> str:
-        return f"{self.function} ({self.file}:{self.line})" if self.line else self.function
+        if not self.file:
+            return self.function
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{self.function} ({where})"
 
 
 _LOCATION: Final = re.compile(r"^(.*?):(\d+|\?)")
@@ -70,7 +73,8 @@ class Places:
             self._known[address] = tuple(places)
 
     def blame(self, frames: Sequence[int], *, interrupted: bool = False) -> Place | None:
-        """The innermost place that is the tree's own code, not the shim's.
+        """The innermost place that is the tree's own code, not the shim's; what a header inlines
+        is named by the function it was inlined into.
 
         The first frame is where it happened, the others are return addresses. An ``interrupted``
         loop is named by the hosted function furthest out, without a line: where in its round a
@@ -87,4 +91,5 @@ class Places:
             hosted = [place for place in places if place.file in HOSTED]
             if hosted:
                 return Place(hosted[-1].function, hosted[-1].file, 0)
-        return places[0] if places else None
+        source = [place for place in places if place.file.endswith(".c")]
+        return next(iter(source or places), None)

@@ -121,5 +121,5 @@ def run(
         stdin=subprocess.DEVNULL,
         timeout=2 * seconds,
         check=False,
-        preexec_fn=limits(cpu_seconds=seconds),  # noqa: PLW1509 -- no threads hold locks here
+        preexec_fn=limits(cpu_seconds=seconds),
     )

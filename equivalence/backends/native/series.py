@@ -69,7 +69,7 @@ class Patch:
 
     @property
     def declares_change(self) -> bool:
-        """Whether the patch says of itself that behaviour changes (trailer ``Behaviour-change:``)."""
+        """Whether the patch has the trailer ``Behaviour-change:``."""
         return any(line.lower().startswith("behaviour-change:") for line in self.trailers)
 
     def hunks(self) -> list[SourceHunk]:
@@ -201,7 +201,10 @@ def _check_diff(diff: bytes, title: str) -> None:
         for match in re.finditer(pattern, diff, re.MULTILINE):
             named.add(match[1].decode(errors="replace").strip('"'))
     for match in _FILE_LINE.finditer(diff):
-        named |= {f"a/{match[1].decode(errors='replace')}", f"b/{match[2].decode(errors='replace')}"}
+        named |= {
+            f"a/{match[1].decode(errors='replace')}",
+            f"b/{match[2].decode(errors='replace')}",
+        }
     for name in named - {"/dev/null"}:
         path = PurePosixPath(re.sub(r"^[ab]/", "", name))
         if path.is_absolute() or ".." in path.parts or ".git" in path.parts:
@@ -233,9 +236,7 @@ def _hunks(diff: str) -> Iterator[SourceHunk]:
             if left <= 0 and right <= 0:
                 yield SourceHunk(name, tuple(before), tuple(after), heading)
             continue
-        if line.startswith("--- a/"):
-            name = line[6:].split("\t")[0]
-        elif line.startswith("+++ b/"):
+        if line.startswith(("--- a/", "+++ b/")):
             name = line[6:].split("\t")[0]
         match = _HUNK.match(line)
         if match is not None:
@@ -261,7 +262,9 @@ def fate_of(file: str, compiled: frozenset[str], *, allow_build_files: bool = Fa
     return "not hosted"
 
 
-def _git(folder: Path, *words: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+def _git(
+    folder: Path, *words: str, data: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
     environment = {
         "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
         "HOME": str(folder),
@@ -279,7 +282,7 @@ def _git(folder: Path, *words: str, data: bytes | None = None) -> subprocess.Com
         env=environment,
         timeout=120,
         check=False,
-        preexec_fn=sandbox.limits(cpu_seconds=60),  # noqa: PLW1509 -- no threads hold locks here
+        preexec_fn=sandbox.limits(cpu_seconds=60),
     )
 
 

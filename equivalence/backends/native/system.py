@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from equivalence.backends.native import decode
 from equivalence.backends.native.build import NativeImage
-from equivalence.backends.native.encode import LACKING, Encoder, errno_name
+from equivalence.backends.native.encode import Encoder, errno_name, lacks
 from equivalence.backends.native.places import Places
 from equivalence.backends.native.worker import (
     ENDINGS,
@@ -28,15 +28,21 @@ from models.schema.trace import Args, Op, Trace
 
 #: The sections that user space can read; ``user`` holds mounts, files and processes.
 USER_SECTIONS: Final = frozenset({"counters", "nodes", "user", "cgroups"})
-_USER_DIGEST: Final = tuple(
-    number for number, name in enumerate(SECTIONS) if name in USER_SECTIONS
-)
+_USER_DIGEST: Final = tuple(number for number, name in enumerate(SECTIONS) if name in USER_SECTIONS)
 _STATE_DIGEST: Final = tuple(number for number, name in enumerate(SECTIONS) if name != "effects")
 _BLOCK_MB: Final = 2
 _SESSION_OPS: Final = 20_000
 _KNOWN: Final = frozenset(
-    """nodes node_mb hstates nr_hugepages nr_overcommit_hugepages nr_hugepages_1g
-    nr_overcommit_hugepages_1g memory_hugetlb_accounting""".split()
+    [
+        "nodes",
+        "node_mb",
+        "hstates",
+        "nr_hugepages",
+        "nr_overcommit_hugepages",
+        "nr_hugepages_1g",
+        "nr_overcommit_hugepages_1g",
+        "memory_hugetlb_accounting",
+    ]
 )
 
 
@@ -49,6 +55,11 @@ class World:
     numbers: tuple[int, ...]
 
 
+def hosted_world(world: Args) -> Args:
+    """The world without what this tier's configuration lacks: memory cgroups."""
+    return {key: value for key, value in world.items() if key != "memory_hugetlb_accounting"}
+
+
 def world_of(world: Args) -> World:
     """Translate a world.
 
@@ -57,10 +68,11 @@ def world_of(world: Args) -> World:
     """
     for key in world:
         if key not in _KNOWN:
-            msg = f"world: {key!r} is unknown to the native tier, expected one of {', '.join(sorted(_KNOWN))}"
+            known = ", ".join(sorted(_KNOWN))
+            msg = f"world: {key!r} is unknown to the native tier, expected one of {known}"
             raise WorldError(msg)
     if world.get("memory_hugetlb_accounting"):
-        msg = "world: memory_hugetlb_accounting=1 is not in the native tier's configuration; leave it out"
+        msg = "world: the native tier has no memory_hugetlb_accounting; leave it out"
         raise WorldError(msg)
     nodes = world.get("nodes", 2)
     if not isinstance(nodes, int) or not 1 <= nodes <= 4:
@@ -77,7 +89,7 @@ def world_of(world: Args) -> World:
 
     sizes = str(world.get("node_mb", 4096 if giant else 512)).split(",")
     if not all(size.isdigit() for size in sizes):
-        msg = f"world: node_mb={world.get('node_mb')}, expected a number of MiB, or a list such as 512,1024"
+        msg = f"world: node_mb={world.get('node_mb')}, expected MiB, or a list such as 512,1024"
         raise WorldError(msg)
     blocks = [int(sizes[min(n, len(sizes) - 1)]) // _BLOCK_MB or -1 for n in range(4)]
     pools = [
@@ -123,9 +135,7 @@ class Runner:
         """A worker whose nodes and page sizes are those of the world."""
         key = (world.nodes, world.giant)
         if key not in self._workers:
-            self._workers[key] = Worker(
-                str(self.image.path), nodes=world.nodes, giant=world.giant
-            )
+            self._workers[key] = Worker(str(self.image.path), nodes=world.nodes, giant=world.giant)
         return self._workers[key]
 
     def discard(self, worker: Worker) -> None:
@@ -261,16 +271,20 @@ class NativeSystem:
         self._ops: list[Op] = []
         self._dead = False
         self._last: RawResult | None = None
+        self._session = 0
 
     @property
     def sections(self) -> frozenset[str]:
         """The sections of the observation this system can show."""
         return frozenset(SECTIONS) - {"effects"}
 
-    @property
-    def lacking(self) -> frozenset[str]:
-        """The operations of the trace format that this tier refuses."""
-        return LACKING
+    def lacks(self, op: Op) -> bool:
+        """Whether this tier cannot run the operation: it is refused."""
+        return lacks(op)
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        """The names of one kind (``proc``, ``map``, ``shm``...) used since booting."""
+        return tuple(self._encoder.names(kind).values())
 
     def boot(self, world: Args) -> None:
         """Start afresh in ``world``.
@@ -286,15 +300,21 @@ class NativeSystem:
         self.close_session()
         worker = self._runner.worker(translated)
         worker.open_session(Job(b"", translated.numbers), _SESSION_OPS)
+        self._session = worker.session
         self._worker, self._world = worker, dict(world)
         self._encoder = Encoder()
         self._ops, self._dead, self._last = [], False, None
         for op in ops:
             self.apply(op)
 
+    def _resume(self) -> None:
+        """If another system took the worker meanwhile, come back to where this one was."""
+        if self._worker is not None and self._worker.session != self._session:
+            self._replay(self._world, tuple(self._ops))
+
     def close_session(self) -> None:
         """End the booted world, if there is one."""
-        if self._worker is not None and not self._dead:
+        if self._worker is not None and not self._dead and self._worker.session == self._session:
             self._worker.close_session()
         self._worker = None
 
@@ -307,6 +327,7 @@ class NativeSystem:
         """Run one operation; after a fatal outcome the system stays dead and refuses the rest."""
         if self._dead or self._worker is None:
             return REFUSED
+        self._resume()
         record = self._encoder.encode(op)
         self._ops.append(op)
         number = len(self._ops)
@@ -324,6 +345,7 @@ class NativeSystem:
         """The canonical state; of a dead system, the empty observation."""
         if self._dead or self._worker is None:
             return {}
+        self._resume()
         words = self._worker.session_look(len(self._ops))
         found: dict[str, Any] = decode.observation(words, self._encoder)
         found.pop("effects", None)
@@ -334,6 +356,7 @@ class NativeSystem:
         if self._dead or self._worker is None:
             return "dead"
         if self._last is None:
+            self._resume()
             self._worker.session_look(0)
             self._last = self._worker.session_result(0)
         chosen = _USER_DIGEST if relation == "user" else _STATE_DIGEST

@@ -6,6 +6,7 @@ hosted files at that step.
 
 from __future__ import annotations
 
+import difflib
 import platform
 import re
 import shutil
@@ -16,6 +17,9 @@ from typing import Final
 
 from equivalence.backends.native import sandbox
 from equivalence.backends.native.build import NativeImage, build, units
+from equivalence.backends.native.cache import cache_folder
+from equivalence.backends.native.compiler import Compiler, Unit
+from equivalence.backends.native.configure import prepare
 from equivalence.backends.native.coverage import CoverageMap
 from equivalence.backends.native.errors import BuildError
 from equivalence.backends.native.neighbours import NEIGHBOURS
@@ -218,22 +222,33 @@ class NativeTier:
             return ""
 
     def _same_code(self, before: int, after: int) -> bool:
-        """Whether both steps link to the same instructions and data, debug lines aside."""
+        """Whether both steps are the same instructions and data.
+
+        The hosted files are compiled once more without debug lines and with every line number 0:
+        code that only moved, or whose comments changed, stays the same.
+        """
+        one, two = self._steps[before].tree, self._steps[after].tree
+        if one is None or two is None:
+            return False
+        old, new = self._steps[before].changed, self._steps[after].changed
+        differing = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+        for name in differing - set(HOSTED):
+            if fate_of(name, compiled_files(one)) in ("neighbour", "header"):
+                return False
         try:
-            one, two = self.image(before), self.image(after)
+            return _without_lines(one, self._tree) == _without_lines(two, self._tree)
         except BuildError:
             return False
-        return one.path == two.path or _loaded(one.path) == _loaded(two.path)
 
 
-def _loaded(image: Path) -> bytes:
-    """What of an image is loaded: the file without symbols and line tables."""
-    import subprocess
-
-    with tempfile.TemporaryDirectory(prefix="equivcheck-") as folder:
-        target = Path(folder) / "stripped"
-        subprocess.run(["objcopy", "--strip-all", str(image), str(target)], check=True)
-        return target.read_bytes()
+def _without_lines(tree: KernelTree, base: KernelTree) -> list[bytes]:
+    cache = cache_folder()
+    compiler = Compiler(tree, prepare(base, cache), cache)
+    flags = ("-Wno-builtin-macro-redefined", "-D__LINE__=0", "-g0")
+    return [
+        compiler.compile(Unit(f"bare_{number}", name, flags)).path.read_bytes()
+        for number, name in enumerate(HOSTED)
+    ]
 
 
 def _function_of(text: str) -> list[str]:
@@ -263,8 +278,6 @@ def _note_changes(
     after: dict[str, set[str]],
 ) -> None:
     """Which functions changed, and their changed lines that may hold code."""
-    import difflib
-
     left, right = one.splitlines(), two.splitlines()
     owners = _function_of(one), _function_of(two)
     matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)

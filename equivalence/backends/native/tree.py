@@ -85,7 +85,7 @@ def open_tree(folder: Path, reads: Iterable[Path] = ()) -> KernelTree:
     except OSError:
         msg = f"{folder}: has no Makefile; expected the top of an unpacked kernel tree"
         raise TreeError(msg) from None
-    words = {key: value for key, value in re.findall(r"^(\w+) *= *(\w*) *$", head, re.MULTILINE)}
+    words = dict(re.findall(r"^(\w+) *= *(\w*) *$", head, re.MULTILINE))
     try:
         version = (int(words["VERSION"]), int(words["PATCHLEVEL"]), int(words["SUBLEVEL"] or 0))
     except (KeyError, ValueError):
@@ -93,6 +93,6 @@ def open_tree(folder: Path, reads: Iterable[Path] = ()) -> KernelTree:
         raise TreeError(msg) from None
     missing = [name for name in HOSTED if not (root / name).is_file()]
     if missing:
-        msg = f"{folder}: {missing[0]} is missing; expected a whole kernel tree (Linux {version[0]}.{version[1]})"
+        msg = f"{folder}: {missing[0]} is missing; expected a whole kernel tree"
         raise TreeError(msg)
     return KernelTree(root, version, tuple(reads))

@@ -15,8 +15,8 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from pathlib import Path
+from types import TracebackType
 from typing import Final, Self
 
 from equivalence.backends.native import sandbox
@@ -140,6 +140,8 @@ class Worker:
         """
         self._session_at = 0
         self._session_words = 0
+        #: Rises with every session, so that who shares a worker knows whose it is.
+        self.session = 0
         self._descriptor = os.memfd_create("equivcheck-native", os.MFD_CLOEXEC)
         os.ftruncate(self._descriptor, SHARED_BYTES)
         self._memory = mmap.mmap(self._descriptor, SHARED_BYTES)
@@ -158,7 +160,7 @@ class Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            preexec_fn=child,  # noqa: PLW1509 -- no threads hold locks here
+            preexec_fn=child,
             pass_fds=(3,),
             bufsize=0,
         )
@@ -223,6 +225,7 @@ class Worker:
         Raises:
             WorkerError: the worker itself died, or a trace is larger than the shared memory.
         """
+        self.close_session()
         done: list[RawTrace] = []
         waiting = list(jobs)
         while waiting:
@@ -264,6 +267,8 @@ class Worker:
         Raises:
             WorkerError: the worker died.
         """
+        self.close_session()
+        self.session += 1
         self._session_words = 1 << 20
         room = Job(bytes(RECORD_BYTES * capacity), job.world, seconds=job.seconds)
         at = 8 * 1024
@@ -300,6 +305,7 @@ class Worker:
             self._ask(0, 2)
             self._reply(20.0)
             self._session_at = 0
+            self.session += 1
 
     def _session_ask(self, number: int, what: int) -> RawTrace:
         self._ask(number, what)
@@ -355,7 +361,7 @@ class Worker:
         fatal, notes = self._notes(offset, events)
         if not decode:
             return RawTrace((), fatal, notes, blob)
-        last = finished if fatal is None else min(finished + 1, job.count)
+        last = finished if fatal is None else min(fatal.op, job.count)
         made = [
             self._result(results + number * _RESULT.size, observations, full=job.observe)
             for number in range(last + 1)

@@ -119,7 +119,11 @@ BASE = (
     ),
     Edit(DEQUEUE, "if (folio && vma", "if (folio && !avoid_reserve && vma"),
     # the copy of a private page asks the page cache, not the page, whose it is
-    Edit(WP, "(struct vm_fault *vmf)", "(struct folio *pagecache_folio,\n\t\t       struct vm_fault *vmf)"),
+    Edit(
+        WP,
+        "(struct vm_fault *vmf)",
+        "(struct folio *pagecache_folio,\n\t\t       struct vm_fault *vmf)",
+    ),
     Edit(WP, "folio_test_anon(old_folio))\n\t\tcow", "old_folio != pagecache_folio)\n\t\tcow"),
     Edit(NO_PAGE, "hugetlb_wp(vmf)", "hugetlb_wp(folio, vmf)"),
     Edit(
@@ -153,7 +157,8 @@ BASE = (
     Edit(
         FAULT,
         "out_ptl:\n\tspin_unlock(vmf.ptl);",
-        "out_ptl:\n\tspin_unlock(vmf.ptl);\n\tif (pagecache_folio) folio_unlock(pagecache_folio), folio_put(pagecache_folio);",
+        "out_ptl:\n\tspin_unlock(vmf.ptl);\n\tif (pagecache_folio) "
+        "folio_unlock(pagecache_folio), folio_put(pagecache_folio);",
     ),
 )
 
@@ -165,8 +170,14 @@ SERIES = (
             Edit(DEQUEUE, "bool avoid_reserve,\n\t\t\t\tlong chg)", "bool use_hstate_resv)"),
             Edit(DEQUEUE, "!vma_has_reserves(vma, chg) && !av", "!use_hstate_resv && !av"),
             Edit(DEQUEUE, "\n\tif (avoid_reserve && !available_huge_pages(h))\n\t\tgoto err;", ""),
-            Edit(DEQUEUE, "folio && !avoid_reserve && vma_has_reserves(vma, chg)", "folio && use_hstate_resv"),
-            Edit(ALLOC, "bool deferred_reserve;", "bool deferred_reserve;\n\tbool use_hstate_resv;"),
+            Edit(
+                DEQUEUE,
+                "folio && !avoid_reserve && vma_has_reserves(vma, chg)",
+                "folio && use_hstate_resv",
+            ),
+            Edit(
+                ALLOC, "bool deferred_reserve;", "bool deferred_reserve;\n\tbool use_hstate_resv;"
+            ),
             Edit(
                 ALLOC,
                 "goto out_uncharge_cgroup_reservation;",
@@ -174,7 +185,11 @@ SERIES = (
                 "\tuse_hstate_resv = !cow_from_owner && vma_has_reserves(vma, gbl_chg);",
             ),
             Edit(ALLOC, "cow_from_owner, gbl_chg)", "use_hstate_resv)"),
-            Edit(ALLOC, "if (!cow_from_owner && vma_has_reserves(vma, gbl_chg)) {", "if (use_hstate_resv) {"),
+            Edit(
+                ALLOC,
+                "if (!cow_from_owner && vma_has_reserves(vma, gbl_chg)) {",
+                "if (use_hstate_resv) {",
+            ),
         ),
     ),
     (
@@ -223,26 +238,81 @@ BROKEN = (
         "a page from the buddy allocator does not consume its reservation",
         (
             *SERIES[0][1][:7],
-            Edit(ALLOC, "if (!cow_from_owner && vma_has_reserves(vma, gbl_chg)) {", "if (use_hstate_resv && cow_from_owner) {"),
+            Edit(
+                ALLOC,
+                "if (!cow_from_owner && vma_has_reserves(vma, gbl_chg)) {",
+                "if (use_hstate_resv && cow_from_owner) {",
+            ),
         ),
     ),
 )
 
 #: Bugs planted in 6.12.117: what each breaks, and the edit.
 PLANTED = (
-    ("enqueue forgets the node's count", Edit("enqueue_hugetlb_folio", "\th->free_huge_pages_node[nid]++;\n", "")),
+    (
+        "enqueue forgets the node's count",
+        Edit("enqueue_hugetlb_folio", "\th->free_huge_pages_node[nid]++;\n", ""),
+    ),
     ("enqueue at the tail", Edit("enqueue_hugetlb_folio", "list_move(", "list_move_tail(")),
-    ("region_abort leaves the pending add", Edit("region_abort", "resv->adds_in_progress -= regions_needed;", "resv->adds_in_progress -= regions_needed > 1;")),
-    ("surplus counted twice", Edit("alloc_surplus_hugetlb_folio", "h->surplus_huge_pages++;", "h->surplus_huge_pages += 2;")),
-    ("available without reserve", Edit("available_huge_pages", "h->free_huge_pages - h->resv_huge_pages", "h->free_huge_pages")),
+    (
+        "region_abort leaves the pending add",
+        Edit(
+            "region_abort",
+            "resv->adds_in_progress -= regions_needed;",
+            "resv->adds_in_progress -= regions_needed > 1;",
+        ),
+    ),
+    (
+        "surplus counted twice",
+        Edit(
+            "alloc_surplus_hugetlb_folio", "h->surplus_huge_pages++;", "h->surplus_huge_pages += 2;"
+        ),
+    ),
+    (
+        "available without reserve",
+        Edit(
+            "available_huge_pages", "h->free_huge_pages - h->resv_huge_pages", "h->free_huge_pages"
+        ),
+    ),
     ("free keeps the reservation", Edit("free_huge_folio", "h->resv_huge_pages++;", ";")),
-    ("hole punch frees no reservation", Edit("remove_inode_single_folio", "index + 1, 1)", "index + 1, 0)", INODE)),
-    ("shrink below what is used", Edit("set_max_huge_pages", "min_count = h->resv_huge_pages + h->nr_huge_pages - h->free_huge_pages;", "min_count = h->nr_huge_pages - h->free_huge_pages;")),
+    (
+        "hole punch frees no reservation",
+        Edit("remove_inode_single_folio", "index + 1, 1)", "index + 1, 0)", INODE),
+    ),
+    (
+        "shrink below what is used",
+        Edit(
+            "set_max_huge_pages",
+            "min_count = h->resv_huge_pages + h->nr_huge_pages - h->free_huge_pages;",
+            "min_count = h->nr_huge_pages - h->free_huge_pages;",
+        ),
+    ),
 )
 
 #: Rewrites that change nothing: each must stay without a report.
 REWRITES = (
-    ("swapped operands", Edit("available_huge_pages", "return h->free_huge_pages - h->resv_huge_pages;", "return -(h->resv_huge_pages - h->free_huge_pages);")),
-    ("inverted condition", Edit("vma_has_reserves", "if (vma->vm_flags & VM_NORESERVE) {", "if (!!(vma->vm_flags & VM_NORESERVE)) {")),
-    ("hoisted pure call", Edit("enqueue_hugetlb_folio", "int nid = folio_nid(folio);", "struct folio *same = folio;\n\tint nid = folio_nid(same);")),
+    (
+        "swapped operands",
+        Edit(
+            "available_huge_pages",
+            "return h->free_huge_pages - h->resv_huge_pages;",
+            "return -(h->resv_huge_pages - h->free_huge_pages);",
+        ),
+    ),
+    (
+        "inverted condition",
+        Edit(
+            "vma_has_reserves",
+            "if (vma->vm_flags & VM_NORESERVE) {",
+            "if (!!(vma->vm_flags & VM_NORESERVE)) {",
+        ),
+    ),
+    (
+        "hoisted pure call",
+        Edit(
+            "enqueue_hugetlb_folio",
+            "int nid = folio_nid(folio);",
+            "struct folio *same = folio;\n\tint nid = folio_nid(same);",
+        ),
+    ),
 )

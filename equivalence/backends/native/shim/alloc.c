@@ -43,6 +43,7 @@ static nh_u64 live_objects;
 
 long nh_fail_alloc_after = -1; /* the n-th sleeping allocation from now fails */
 int nh_fail_alloc_count;
+unsigned long nh_fail_alloc_bytes;
 
 static nh_u32 class_of(nh_u64 bytes)
 {
@@ -77,9 +78,11 @@ static void *carve(nh_u64 bytes)
 	return nh_arena + at;
 }
 
-static int injected(nh_u64 gfp)
+static int injected(nh_u64 bytes, nh_u64 gfp)
 {
 	if (nh_fail_alloc_after < 0 || (gfp & GFP_NOFAIL))
+		return 0;
+	if (nh_fail_alloc_bytes && nh_fail_alloc_bytes != bytes)
 		return 0;
 	if (nh_fail_alloc_after-- > 0)
 		return 0;
@@ -104,7 +107,7 @@ static void *plain_alloc(nh_u64 bytes, nh_u64 gfp)
 	struct object *object;
 	nh_u64 room, i, *word;
 
-	if (injected(gfp))
+	if (injected(bytes, gfp))
 		return NULL_;
 	class = class_of(bytes + 8);
 	room = class_bytes(class);
@@ -207,7 +210,7 @@ static void *cache_alloc(struct kmem_cache *cache, nh_u64 gfp)
 
 	if (!own_list(cache))
 		return plain_alloc(cache->bytes, gfp);
-	if (injected(gfp))
+	if (injected(cache->bytes, gfp))
 		return NULL_;
 	object = cache->spare;
 	if (object) {

@@ -15,6 +15,12 @@
 #include <linux/user_namespace.h>
 #include <linux/syscalls.h>
 #include <linux/falloc.h>
+#include <linux/rmap.h>
+#include <linux/shm.h>
+#include <uapi/linux/shm.h>
+#include <linux/ipc_namespace.h>
+#include <linux/shm.h>
+#include <linux/ipc_namespace.h>
 #include <asm/ptrace.h>
 #include <asm/processor.h>
 
@@ -30,7 +36,7 @@ enum kind {
 	OP_SCHED_SETAFFINITY, OP_OPEN, OP_MEMFD_CREATE, OP_CLOSE, OP_FTRUNCATE, OP_FALLOCATE,
 	OP_UNLINK, OP_SHMGET, OP_SHMAT, OP_SHM_RMID, OP_MOUNT, OP_UMOUNT, OP_SET_NR,
 	OP_SET_OVERCOMMIT, OP_SET_NODE_NR, OP_CGROUP_CREATE, OP_CGROUP_RMDIR, OP_CGROUP_SET,
-	OP_CGROUP_ATTACH, OP_FAIL_BUDDY, OP_FAIL_KMALLOC, OP_DEMOTE, OP_KINDS
+	OP_CGROUP_ATTACH, OP_FAIL_BUDDY, OP_FAIL_KMALLOC, OP_DEMOTE, OP_SET_NR_MEMPOLICY, OP_PIN, OP_UNPIN, OP_KINDS
 };
 
 /* System calls by their one stable entry: the register block. */
@@ -51,6 +57,9 @@ SYSCALL(mkdir);
 SYSCALL(mount);
 SYSCALL(umount);
 SYSCALL(memfd_create);
+SYSCALL(shmget);
+SYSCALL(shmat);
+SYSCALL(shmctl);
 
 static long call(long (*entry)(const struct pt_regs *), unsigned long a, unsigned long b,
 		 unsigned long c, unsigned long d, unsigned long e, unsigned long f)
@@ -72,11 +81,26 @@ static struct nh_proc *proc_at(s64 index)
 		return NULL;
 	return &nh_procs[index];
 }
-static struct nh_map *map_at(struct nh_proc *proc, s64 index)
+/* A mapping by its name; and the first free place, which decides its address. */
+static struct nh_map *map_at(struct nh_proc *proc, s64 name)
 {
-	if (!proc || index < 0 || index >= MAPS || !proc->map[index].used)
-		return NULL;
-	return &proc->map[index];
+	unsigned int slot;
+
+	for (slot = 0; proc && slot < MAPS; slot++)
+		if (proc->map[slot].used && proc->map[slot].name == name)
+			return &proc->map[slot];
+	return NULL;
+}
+static int free_slot(struct nh_proc *proc, s64 name)
+{
+	int slot;
+
+	if (map_at(proc, name))
+		return -1;
+	for (slot = 0; slot < MAPS; slot++)
+		if (!proc->map[slot].used)
+			return slot;
+	return -1;
 }
 static void become(struct nh_proc *proc)
 {
@@ -284,6 +308,7 @@ static long do_fork_op(struct nh_proc *parent, struct nh_proc *child)
 	task->active_mm = task->mm;
 	*child = *parent;
 	child->task = task;
+	child->pins = NULL;
 	return 0;
 fail:
 	nh_task_exit(task);
@@ -324,6 +349,59 @@ static long set_policy(struct nh_proc *proc, s64 slot, s64 start, s64 length, s6
 		    length * nh_map_page_bytes(&proc->map[slot]), mode, at, count, 0);
 }
 
+/* The next allocations of one kind of object fail; kinds are told by their size. */
+static long fail_kmalloc(s64 count, s64 skip, s64 what)
+{
+	static const unsigned int sizes[] = {
+		0,
+		sizeof(struct file_region),
+		sizeof(struct resv_map),
+		sizeof(struct hugetlb_vma_lock),
+		sizeof(struct hugepage_subpool),
+		sizeof(struct vm_area_struct),
+		sizeof(struct anon_vma),
+	};
+
+	if (what < 0 || what >= ARRAY_SIZE(sizes))
+		REFUSE;
+	nh_fail_alloc_after = count > 0 ? skip : -1;
+	nh_fail_alloc_count = count;
+	nh_fail_alloc_bytes = sizes[what];
+	return 0;
+}
+
+/* Buffers for devices: pinned for long, let go together or at exit. */
+static long pin(struct nh_proc *proc, unsigned long start, unsigned long pages)
+{
+	struct nh_pin *made;
+	long got;
+
+	if (!pages)
+		return -EFAULT;
+	made = kvzalloc(sizeof(*made) + pages * sizeof(struct page *), GFP_KERNEL | __GFP_NOFAIL);
+	got = pin_user_pages_fast(start, pages, FOLL_WRITE | FOLL_LONGTERM, made->page);
+	if (got != pages) {
+		if (got > 0)
+			unpin_user_pages(made->page, got);
+		kvfree(made);
+		return got < 0 ? got : -EFAULT;
+	}
+	made->count = pages;
+	made->next = proc->pins;
+	proc->pins = made;
+	return 0;
+}
+static void unpin(struct nh_proc *proc)
+{
+	while (proc->pins) {
+		struct nh_pin *pin = proc->pins;
+
+		proc->pins = pin->next;
+		unpin_user_pages(pin->page, pin->count);
+		kvfree(pin);
+	}
+}
+
 static long run_op(const struct nh_op *op)
 {
 	const s64 *a = op->arg;
@@ -331,6 +409,7 @@ static long run_op(const struct nh_op *op)
 	struct nh_map *map = map_at(proc, a[1]);
 	unsigned long base, page;
 	s64 start, length;
+	int slot = map ? (int)(map - proc->map) : -1;
 	long got;
 
 	/* operations that no process of the trace does */
@@ -375,7 +454,9 @@ static long run_op(const struct nh_op *op)
 		return pool_store(a[0], a[2], "nr_hugepages", a[1]);
 	case OP_DEMOTE:
 		become(NULL);
-		return pool_store(-1, true, "demote", a[0]);
+		if (a[1] >= (s64)nh_node_count)
+			REFUSE;
+		return pool_store(a[1] < 0 ? -1 : a[1], a[2], "demote", a[0]);
 	case OP_CGROUP_CREATE:
 		if (a[0] < 0 || a[0] >= CGROUPS || nh_cgroup_named[a[0]])
 			REFUSE;
@@ -415,15 +496,26 @@ static long run_op(const struct nh_op *op)
 		nh_page_failure[a[0]].count = a[1];
 		return 0;
 	case OP_FAIL_KMALLOC:
-		nh_fail_alloc_after = a[1];
-		nh_fail_alloc_count = a[0];
-		if (a[0] <= 0)
-			nh_fail_alloc_after = -1;
-		return 0;
+		return fail_kmalloc(a[0], a[1], a[2]);
 	case OP_SHMGET:
-	case OP_SHMAT:
+		if (a[0] < 0 || a[0] >= SHMS || shms[a[0]].used || a[1] > MAP_PAGES)
+			REFUSE;
+		become(NULL);
+		got = call(__x64_sys_shmget, IPC_PRIVATE, (unsigned long)a[1] << 21,
+			   IPC_CREAT | 0600 | SHM_HUGETLB | SHM_HUGE_2MB | (a[2] ? SHM_NORESERVE : 0), 0,
+			   0, 0);
+		if (got < 0)
+			return got;
+		shms[a[0]] = (struct nh_shm){ .used = true, .id = got, .length = a[1] };
+		return 0;
 	case OP_SHM_RMID:
-		REFUSE;
+		if (a[0] < 0 || a[0] >= SHMS || !shms[a[0]].used)
+			REFUSE;
+		become(NULL);
+		got = call(__x64_sys_shmctl, shms[a[0]].id, IPC_RMID, 0, 0, 0, 0);
+		if (!got)
+			shms[a[0]].used = false;
+		return got;
 	}
 
 	if (!proc)
@@ -437,11 +529,17 @@ static long run_op(const struct nh_op *op)
 	case OP_EXIT:
 	case OP_KILL:
 		got = nh_task_exit(proc->task);
+		unpin(proc);
 		nh_settle();
 		nh_set_current(&init_task);
 		kfree(proc->task);
 		proc->task = NULL;
 		return got;
+	case OP_SET_NR_MEMPOLICY:
+		return pool_store(-1, a[2], "nr_hugepages_mempolicy", a[1]);
+	case OP_UNPIN:
+		unpin(proc);
+		return 0;
 	case OP_SCHED_SETAFFINITY:
 		if (a[1] < 0 || a[1] >= nh_node_count)
 			return -EINVAL;
@@ -485,12 +583,22 @@ static long run_op(const struct nh_op *op)
 		proc->fd[a[1]] = -1;
 		return call(__x64_sys_close, fd, 0, 0, 0, 0, 0);
 	}
+	case OP_SHMAT:
+		slot = free_slot(proc, a[1]);
+		if (slot < 0 || a[2] < 0 || a[2] >= SHMS || !shms[a[2]].used)
+			REFUSE;
+		got = call(__x64_sys_shmat, shms[a[2]].id, nh_map_address(slot), 0, 0, 0, 0);
+		if (IS_ERR_VALUE(got))
+			return got;
+		proc->map[slot] = (struct nh_map){ .used = true, .name = a[1], .length = shms[a[2]].length };
+		return 0;
 	case OP_MMAP: {
 		bool giant = a[7];
 		unsigned long flags = a[4];
 		int fd = -1;
 
-		if (a[1] < 0 || a[1] >= MAPS || map || a[2] > MAP_PAGES)
+		slot = free_slot(proc, a[1]);
+		if (slot < 0 || a[2] > MAP_PAGES)
 			REFUSE;
 		if (a[5] >= 0) {
 			if (a[5] >= FDS || proc->fd[a[5]] < 0)
@@ -502,12 +610,13 @@ static long run_op(const struct nh_op *op)
 			flags |= MAP_ANONYMOUS | MAP_HUGETLB | (giant ? MAP_HUGE_1GB : MAP_HUGE_2MB);
 		}
 		page = giant ? 1UL << 30 : 1UL << 21;
-		base = nh_map_address(a[1]);
+		base = nh_map_address(slot);
 		got = ksys_mmap_pgoff(base, a[2] * page, a[3], flags | MAP_FIXED_NOREPLACE, fd,
 				      a[6] * (page >> PAGE_SHIFT));
 		if (IS_ERR_VALUE(got))
 			return got;
-		proc->map[a[1]] = (struct nh_map){ .used = true, .giant = giant, .length = a[2] };
+		proc->map[slot] = (struct nh_map){ .used = true, .name = a[1], .giant = giant,
+						    .length = a[2] };
 		return 0;
 	}
 	}
@@ -515,7 +624,7 @@ static long run_op(const struct nh_op *op)
 	/* operations on a mapping */
 	if (!map)
 		REFUSE;
-	base = nh_map_address(a[1]);
+	base = nh_map_address(slot);
 	page = nh_map_page_bytes(map);
 	start = a[2];
 	length = a[3] < 0 ? (s64)map->length - start : a[3];
@@ -524,7 +633,7 @@ static long run_op(const struct nh_op *op)
 	switch (op->kind) {
 	case OP_TOUCH_READ:
 	case OP_TOUCH_WRITE:
-		return touch(proc, map, a[1], a[2], op->kind == OP_TOUCH_WRITE, op->serial);
+		return touch(proc, map, slot, a[2], op->kind == OP_TOUCH_WRITE, op->serial);
 	case OP_MUNMAP:
 		got = call(__x64_sys_munmap, base + start * page, length * page, 0, 0, 0, 0);
 		if (!got)
@@ -534,22 +643,25 @@ static long run_op(const struct nh_op *op)
 		return call(__x64_sys_mprotect, base + start * page, length * page, a[4], 0, 0, 0);
 	case OP_MADVISE:
 		return call(__x64_sys_madvise, base + start * page, length * page, a[4], 0, 0, 0);
+	case OP_PIN:
+		return pin(proc, base + start * page, length * (page >> PAGE_SHIFT));
 	case OP_MBIND:
-		return set_policy(proc, a[1], start, length, a[4], a[5]);
+		return set_policy(proc, slot, start, length, a[4], a[5]);
 	case OP_MREMAP: {
 		s64 new_length = a[4] < 0 ? length : a[4];
+		int to = a[5] >= 0 ? free_slot(proc, a[5]) : -1;
 
-		if (a[5] >= 0 && (a[5] >= MAPS || proc->map[a[5]].used))
+		if (a[5] >= 0 && to < 0)
 			REFUSE;
 		if (start + new_length > MAP_PAGES)
 			REFUSE;
 		got = call(__x64_sys_mremap, base + start * page, length * page, new_length * page,
-			   a[5] >= 0 ? MREMAP_MAYMOVE | MREMAP_FIXED : 0,
-			   a[5] >= 0 ? nh_map_address(a[5]) : 0, 0);
+			   to >= 0 ? MREMAP_MAYMOVE | MREMAP_FIXED : 0,
+			   to >= 0 ? nh_map_address(to) : 0, 0);
 		if (IS_ERR_VALUE(got))
 			return got;
-		if (a[5] >= 0) {
-			proc->map[a[5]] = (struct nh_map){ .used = true, .giant = map->giant,
+		if (to >= 0) {
+			proc->map[to] = (struct nh_map){ .used = true, .name = a[5], .giant = map->giant,
 							   .length = new_length };
 			lose(map, start, length);
 		} else {
@@ -632,6 +744,7 @@ extern initcall_entry_t nh_initcalls_start[], nh_initcalls_end[];
 extern void vfs_caches_init_early(void), vfs_caches_init(void);
 extern struct workqueue_struct *mm_percpu_wq;
 extern void radix_tree_init(void), maple_tree_init(void), anon_vma_init(void), numa_policy_init(void);
+extern void shm_init_ns(struct ipc_namespace *ns);
 extern void proc_caches_init(void), mm_cache_init(void), cred_init(void), mmap_init(void);
 unsigned int nh_boot_nodes, nh_boot_giant;
 
@@ -658,6 +771,11 @@ void nh_boot(void)
 	vfs_caches_init_early();
 	vfs_caches_init();
 	numa_policy_init();
+	refcount_set(&init_ipc_ns.ns.count, 1);
+	refcount_set(&init_struct_pid.count, 1);
+	init_ipc_ns.user_ns = &init_user_ns;
+	shm_init_ns(&init_ipc_ns);
+	INIT_LIST_HEAD(&init_task.sysvshm.shm_clist);
 	mm_percpu_wq = (struct workqueue_struct *)1; /* named in calls, never looked into */
 	nh_boot_cgroups();
 	for (at = nh_initcalls_start; at < nh_initcalls_end; at++)

@@ -16,8 +16,15 @@
 struct nh_map {
 	bool used;
 	bool giant;
+	unsigned int name;
 	unsigned int length; /* pages of the mapping, as it was made or grown */
 	u64 lost; /* pages that are no longer part of it */
+};
+
+struct nh_pin {
+	struct nh_pin *next;
+	unsigned long count;
+	struct page *page[];
 };
 
 struct nh_proc {
@@ -25,6 +32,7 @@ struct nh_proc {
 	unsigned int cpu;
 	struct nh_map map[MAPS];
 	int fd[FDS]; /* -1: not open */
+	struct nh_pin *pins;
 };
 
 struct nh_mount {

@@ -143,6 +143,7 @@ atomic64_t last_mm_ctx_id = ATOMIC64_INIT(1);
 unsigned long mmap_min_addr = PAGE_SIZE;
 unsigned long totalreserve_pages;
 s32 vm_committed_as_batch = 32;
+int ipc_mni = 32768, ipc_mni_shift = 15, ipc_min_cycle = 64;
 int overflowuid = 65534, overflowgid = 65534;
 atomic_long_t _totalram_pages = ATOMIC_LONG_INIT(1L << 22);
 bool static_key_initialized = true;

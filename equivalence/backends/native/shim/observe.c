@@ -303,7 +303,7 @@ static void observe_page_tables(void)
 			if (!map->used)
 				continue;
 			open_list();
-			put(slot);
+			put(map->name);
 			put(map->lost);
 			for (page = 0; page < map->length; page++)
 				put_entry(proc->task->mm,

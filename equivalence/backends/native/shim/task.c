@@ -8,6 +8,7 @@
 #include <linux/cred.h>
 #include <linux/nsproxy.h>
 #include <linux/fs_struct.h>
+#include <linux/shm.h>
 
 struct task_struct *nh_task_new(struct task_struct *parent)
 {
@@ -18,6 +19,7 @@ struct task_struct *nh_task_new(struct task_struct *parent)
 	INIT_LIST_HEAD(&task->children);
 	INIT_LIST_HEAD(&task->sibling);
 	INIT_LIST_HEAD(&task->cg_list);
+	INIT_LIST_HEAD(&task->sysvshm.shm_clist);
 	task->task_works = NULL;
 	task->flags = 0;
 	task->group_leader = task;
@@ -60,6 +62,7 @@ int nh_task_exit(struct task_struct *task)
 	task->mm = task->active_mm = NULL;
 	if (mm)
 		mmput(mm);
+	exit_shm(task);
 	drop_files(task);
 	mpol_put(task->mempolicy);
 	task->mempolicy = NULL;

@@ -1,0 +1,108 @@
+"""Edits of 6.12.117: bugs are found, rewrites are not reported, endings are attributed."""
+
+from collections.abc import Callable
+
+import pytest
+
+from equivalence.backends.native.build import NativeImage, build
+from equivalence.backends.native.lockstep import compare, explain
+from equivalence.backends.native.system import Runner, run_trace
+from equivalence.backends.native.tree import KernelTree
+from models.schema.trace import Op, Trace
+from tests.backends.native import recipes
+from tests.backends.native.generated import traces
+from tests.backends.native.recipes import Edit
+
+pytestmark = [pytest.mark.needs_kernel_source("6.12"), pytest.mark.needs_toolchain]
+
+Maker = Callable[[dict[str, str]], KernelTree]
+
+TOUCH = Trace(
+    "hugetlb",
+    {"nodes": 1, "nr_hugepages": 2},
+    (
+        Op("spawn", {"id": "A"}),
+        Op("mmap", {"proc": "A", "map": "m1", "type": "private", "len": 1}),
+        Op("touch_write", {"proc": "A", "map": "m1", "page": 0}),
+        Op("exit", {"proc": "A"}),
+    ),
+)
+
+
+@pytest.mark.parametrize(("about", "edit"), recipes.PLANTED, ids=[a for a, _ in recipes.PLANTED])
+def test_planted(
+    about: str, edit: Edit, runner: Runner, sources: dict[str, str], edited: Maker
+) -> None:
+    """Each is seen, and explained by two different states or outcomes."""
+    after = Runner(build(edited(recipes.apply(sources, [edit]))))
+    try:
+        drawn = traces(25, 200)
+        found = compare(runner, after, drawn, seconds=0.5)
+        assert found, about
+        left, right = explain(runner, after, drawn[found[0].trace], found[0])
+        assert left.outcome != right.outcome or left.observation != right.observation
+    finally:
+        after.close()
+
+
+@pytest.mark.parametrize(("about", "edit"), recipes.REWRITES, ids=[a for a, _ in recipes.REWRITES])
+def test_rewrites(
+    about: str, edit: Edit, runner: Runner, sources: dict[str, str], edited: Maker
+) -> None:
+    after = Runner(build(edited(recipes.apply(sources, [edit]))))
+    try:
+        assert compare(runner, after, traces(25, 200), seconds=0.5) == [], about
+    finally:
+        after.close()
+
+
+def _after(function: str, anchor: str, text: str) -> Edit:
+    return Edit(function, anchor, f"{anchor}\n\t{text}")
+
+
+ALLOC = ("alloc_hugetlb_folio", "idx = hstate_index(h);")
+FREE = ("free_huge_folio", "folio_clear_hugetlb_migratable(folio);")
+POISONED = "*(volatile int *)0xdead000000000000UL = 1;"
+LOCK = "spin_lock(&hugetlb_lock); "
+ENQUEUE = ("enqueue_hugetlb_folio", "h->free_huge_pages++;")
+RELEASE = ("resv_map_release", "kfree(resv_map);")
+ENDINGS = (
+    ("crash", "enqueue_hugetlb_folio", _after(*ENQUEUE, POISONED)),
+    ("hang", "hugetlb_fault", _after(*ALLOC, "while (READ_ONCE(h->order)) barrier();")),
+    ("unmodelled", "free_huge_folio", _after(*FREE, "soft_offline_page(0, 0);")),
+    ("crash", "free_huge_folio", _after(*FREE, "spin_unlock(&hugetlb_lock);")),
+    ("deadlock", "alloc_hugetlb_folio", _after(*ALLOC, LOCK * 2)),
+    ("crash", "resv_map_release", _after(*RELEASE, "kfree(resv_map);")),
+    ("bug", "alloc_hugetlb_folio", _after(*ALLOC, "BUG_ON(idx == 0);")),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ending", "function", "edit"), ENDINGS, ids=[f"{e}-{f}" for e, f, _ in ENDINGS]
+)
+def test_endings_are_attributed(
+    ending: str, function: str, edit: Edit, sources: dict[str, str], edited: Maker
+) -> None:
+    """To the operation and the function of the C; and the run goes on."""
+    image: NativeImage = build(edited(recipes.apply(sources, [edit])))
+    steps = run_trace(image, TOUCH, seconds=0.5)
+    last = steps[-1].outcome
+    assert last.ending == ending, last
+    assert function in last.detail, last.detail
+    assert "mm/hugetlb.c" in last.detail
+    # the run goes on with the next trace
+    assert run_trace(image, Trace("hugetlb", {}, TOUCH.ops[:1]))[-1].outcome.ret == 0
+
+
+def test_use_after_free_is_seen(sources: dict[str, str], edited: Maker) -> None:
+    """A write to a freed reservation map meets the allocator's poison."""
+    edit = Edit(
+        "resv_map_release",
+        "kfree(resv_map);",
+        "kfree(resv_map);\n\tresv_map->adds_in_progress = 1;",
+    )
+    image = build(edited(recipes.apply(sources, [edit])))
+    again = (*TOUCH.ops, *(TOUCH.ops * 40))
+    last = run_trace(image, TOUCH.with_ops(again), seconds=2)[-1].outcome
+    assert last.ending == "crash"
+    assert "freed object was written" in last.detail

@@ -1,0 +1,213 @@
+"""Series of patches: reading, refusing, applying, accounting; and the built-in one as recipes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from equivalence.backends.native.errors import BuildError, SeriesError, TreeError
+from equivalence.backends.native.lockstep import compare
+from equivalence.backends.native.series import PatchSeries, fate_of, make_steps, read_series
+from equivalence.backends.native.system import Runner
+from equivalence.backends.native.tier import NativeEvidenceSystem, NativeTier
+from equivalence.backends.native.tree import HOSTED, KernelTree, open_tree
+from tests.backends.native import recipes
+from tests.backends.native.generated import traces
+from tests.backends.native.recipes import Edit
+
+Maker = Callable[[dict[str, str]], KernelTree]
+needs_kernel = pytest.mark.needs_kernel_source("6.12")
+needs_tools = pytest.mark.needs_toolchain
+
+
+def series_of(base: dict[str, str], *patches: tuple[str, tuple[Edit, ...]]) -> PatchSeries:
+    """The series that makes the edits, one patch after the other."""
+    text, now = "", base
+    for number, (title, edits) in enumerate(patches, start=1):
+        after = recipes.apply(now, edits)
+        text += recipes.mail(number, title, now, after)
+        now = after
+    return read_series("-", text.encode())
+
+
+SMALL = {"mm/a.c": "int a(void)\n{\n\treturn 1;\n}\n"}
+
+
+def small_mail(name: str = "mm/a.c", *, extra: str = "") -> str:
+    return (
+        "From 0000 Mon Sep 17 00:00:00 2001\nFrom: A <a@example.org>\n"
+        "Subject: [PATCH v2 1/1] mm: =?utf-8?q?say_two?=\n\nWhy.\n\n"
+        "Behaviour-change: yes\n---\n"
+        f"diff --git a/{name} b/{name}\n{extra}--- a/{name}\n+++ b/{name}\n"
+        "@@ -1,4 +1,4 @@\n int a(void)\n {\n-\treturn 1;\n+\treturn 2;\n }\n-- \n2.39\n"
+        "\nbase-commit: 0123456789abcdef0123456789abcdef01234567\n"
+    )
+
+
+def test_reading_a_mail() -> None:
+    series = read_series("-", small_mail().encode())
+    [patch] = series.patches
+    assert patch.title == "mm: say two"
+    assert patch.declares_change
+    assert patch.files == ("mm/a.c",)
+    [hunk] = patch.hunks()
+    assert (hunk.file, hunk.before, hunk.after) == ("mm/a.c", (3,), (3,))
+    assert series.base_commit == "0123456789abcdef0123456789abcdef01234567"
+
+
+def test_a_folder_is_read_in_order(tmp_path: Path) -> None:
+    (tmp_path / "0002-b.patch").write_text(small_mail().replace("say_two", "second"))
+    (tmp_path / "0001-a.patch").write_text(small_mail().replace("say_two", "first"))
+    (tmp_path / "README").write_text("not a patch")
+    assert [p.title for p in read_series(tmp_path).patches] == ["mm: first", "mm: second"]
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "holds no patch"),
+        (b"hello\n" * 1000, "holds no patch"),
+        (b"diff --git a/x b/x\n\0", "NUL"),
+        (small_mail("../../etc/passwd").encode(), "not below the tree"),
+        (small_mail("/etc/passwd").encode(), "not below the tree"),
+        (small_mail(".git/hooks/pre-commit").encode(), "not below the tree"),
+        (small_mail(extra="new file mode 120000\n").encode(), "symbolic link"),
+        (small_mail(extra="GIT binary patch\n").encode(), "binary patch"),
+        (b"x" * (33 << 20), "at most"),
+        (small_mail().encode() * 501, "at most 500"),
+    ],
+)
+def test_hostile_series(data: bytes, said: str) -> None:
+    with pytest.raises(SeriesError, match=said):
+        read_series("-", data)
+
+
+def test_no_such_series(tmp_path: Path) -> None:
+    with pytest.raises(SeriesError, match="no such file"):
+        read_series(tmp_path / "none")
+
+
+def small_tree(folder: Path) -> KernelTree:
+    """Just enough to be taken for a kernel."""
+    (folder / "Makefile").parent.mkdir(parents=True, exist_ok=True)
+    (folder / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 1\n")
+    for name in (*HOSTED, "mm/a.c", "mm/b.c"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(SMALL["mm/a.c"])
+    return open_tree(folder)
+
+
+def test_steps_are_links_but_for_what_changed(tmp_path: Path) -> None:
+    tree = small_tree(tmp_path / "tree")
+    steps = make_steps(tree, read_series("-", small_mail().encode()), tmp_path / "scratch")
+    after = steps[1].tree
+    assert after is not None
+    assert "return 2" in (after.root / "mm/a.c").read_text()
+    assert not (after.root / "mm/a.c").is_symlink()
+    assert (after.root / "mm/b.c").is_symlink()
+    assert (after.root / "fs").is_symlink()
+    assert "return 1" in (tree.root / "mm/a.c").read_text()
+
+
+def test_a_patch_that_does_not_apply_names_itself(tmp_path: Path) -> None:
+    tree = small_tree(tmp_path / "tree")
+    text = small_mail().replace("-\treturn 1;", "-\treturn 7;")
+    steps = make_steps(tree, read_series("-", (text + small_mail()).encode()), tmp_path / "s")
+    assert steps[1].tree is None
+    assert "patch 1 'mm: say two' does not apply" in str(steps[1].obstacle)
+    assert steps[2].obstacle == steps[1].obstacle
+
+
+def test_build_files_are_left_out(tmp_path: Path) -> None:
+    tree = small_tree(tmp_path / "tree")
+    text = small_mail("mm/Makefile")
+    (tree.root / "mm/Makefile").write_text(SMALL["mm/a.c"])
+    steps = make_steps(tree, read_series("-", text.encode()), tmp_path / "s")
+    assert steps[1].tree is not None
+    assert "return 1" in (steps[1].tree.root / "mm/Makefile").read_text()
+    compiled = frozenset({"mm/memory.c"})
+    fates = {
+        name: fate_of(name, compiled)
+        for name in ("mm/hugetlb.c", "mm/memory.c", "mm/slub.c", "mm/x.h", "mm/Kconfig", "MAINT")
+    }
+    assert list(fates.values()) == [
+        "hosted", "neighbour", "not compiled", "header", "not applied", "not hosted"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "all:\n", "VERSION = x\nPATCHLEVEL = 1\n"])
+def test_no_kernel_tree(tmp_path: Path, text: str) -> None:
+    if text:
+        (tmp_path / "Makefile").write_text(text)
+    with pytest.raises(TreeError, match="expected"):
+        open_tree(tmp_path)
+
+
+@needs_kernel
+@needs_tools
+def test_the_series_as_recipes(sources: dict[str, str], edited: Maker) -> None:
+    """On the base's state: no step differs, every changed line that holds code ran."""
+    base = recipes.apply(sources, recipes.BASE)
+    with NativeTier(edited(base), series_of(base, *recipes.SERIES)) as tier:
+        assert [tier.obstacle(step) for step in range(4)] == [None] * 4
+        drawn = traces(40, 300)
+        for step in range(3):
+            before, after = Runner(tier.image(step)), Runner(tier.image(step + 1))
+            assert compare(before, after, drawn, seconds=0.5) == []
+            before.close()
+            after.close()
+            assert tier.new_warnings(step + 1) == {}
+        changes = tier.changes(0, 1)
+        assert not changes.identical
+        assert [change.function for change in changes.functions] == [
+            "alloc_hugetlb_folio",
+            "dequeue_hugetlb_folio_vma",
+        ]
+        system = tier.system(1)
+        assert isinstance(system, NativeEvidenceSystem)
+        for trace in drawn[:12]:
+            system.boot(trace.world)
+            for op in trace.ops[:120]:
+                system.apply(op)
+        coverable, covered = system.coverable(), system.covered()
+        for change in changes.functions:
+            owed = change.after & coverable[change.function]
+            assert owed
+            assert owed <= covered[change.function], owed - covered[change.function]
+        system.forget()
+        assert not any(system.covered().values())
+        system.close()
+
+
+@needs_kernel
+@needs_tools
+@pytest.mark.parametrize("variant", recipes.BROKEN, ids=[title for title, _ in recipes.BROKEN])
+def test_the_broken_series(
+    variant: tuple[str, tuple[Edit, ...]], sources: dict[str, str], edited: Maker
+) -> None:
+    base = recipes.apply(sources, recipes.BASE)
+    with NativeTier(edited(base), series_of(base, variant)) as tier:
+        before, after = Runner(tier.image(0)), Runner(tier.image(1))
+        assert compare(before, after, traces(60, 400), seconds=0.5)
+        before.close()
+        after.close()
+
+
+@needs_kernel
+@needs_tools
+def test_what_does_not_compile_says_where(sources: dict[str, str], edited: Maker) -> None:
+    edit = Edit("enqueue_hugetlb_folio", "h->free_huge_pages++;", "h->no_such_member++;")
+    with NativeTier(edited(sources), series_of(sources, ("mm: break it", (edit,)))) as tier:
+        assert "no member named 'no_such_member'" in str(tier.obstacle(1))
+        with pytest.raises(BuildError, match="does not compile"):
+            tier.image(1)
+
+
+@needs_kernel
+@needs_tools
+def test_comments_do_not_change_the_code(sources: dict[str, str], edited: Maker) -> None:
+    edit = Edit(
+        "enqueue_hugetlb_folio", "h->free_huge_pages++;", "/* more */\n\th->free_huge_pages++;"
+    )
+    with NativeTier(edited(sources), series_of(sources, ("mm: say more", (edit,)))) as tier:
+        assert tier.changes(0, 1).identical
