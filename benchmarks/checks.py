@@ -1,0 +1,124 @@
+"""What `make bench` checks: one function for each sentence about speed that the product makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from random import Random
+from typing import Final
+
+from benchmarks.measure import Check, paired_s, resident_bytes
+from benchmarks.traces import drawn, lockstep_of, long_trace
+from equivalence.driver import Lockstep
+from equivalence.sampler import sample
+from equivalence.search import Session
+from equivalence.subject import Subject, Tier
+from models.schema.trace import Trace
+
+COMPARISON_LIMIT: Final = 1.5
+SAMPLER_LIMIT: Final = 0.25
+GROWTH_LIMIT: Final = 1.25
+MEMORY_LIMIT: Final = 1.10
+
+
+def comparison(subject: Subject, tier: Tier, ops: int, rounds: int) -> Check:
+    """Lockstep under ``state`` against the same operations without comparing anything."""
+    lockstep = lockstep_of(subject, tier)
+    traces = drawn(subject, lockstep.before, ops)
+    full, bare, ratio = paired_s(
+        lambda: compared(lockstep, traces), lambda: uncompared(lockstep, traces), rounds
+    )
+    count = sum(len(trace.ops) for trace in traces)
+    detail = f"{count / full:,.0f} against {count / bare:,.0f} ops/s"
+    return Check("lockstep with comparison / without", ratio, COMPARISON_LIMIT, detail)
+
+
+def compared(lockstep: Lockstep, traces: Sequence[Trace]) -> None:
+    """Run traces as every search and replay does."""
+    for trace in traces:
+        divergence = lockstep.run(trace)
+        assert divergence is None, "a series that diverges is nothing to measure with"
+
+
+def uncompared(lockstep: Lockstep, traces: Sequence[Trace]) -> None:
+    """Run the same operations on the same two systems, and look at nothing but fatal endings."""
+    before, after = lockstep.before, lockstep.after
+    for trace in traces:
+        before.boot(trace.world)
+        after.boot(trace.world)
+        for op in trace.ops:
+            before.apply(op)
+            after.apply(op)
+
+
+class _Recording(Session):
+    """A session that keeps the traces it has run."""
+
+    def __init__(self, subject: Subject, lockstep: Lockstep, traces: list[Trace]) -> None:
+        super().__init__(subject, lockstep)
+        self._traces = traces
+
+    def end(self) -> None:
+        """Keep the trace."""
+        super().end()
+        self._traces.append(self.trace())
+
+
+def sampler(subject: Subject, tier: Tier, ops: int, rounds: int) -> Check:
+    """What drawing and bookkeeping add to running the same operations in lockstep."""
+    lockstep = lockstep_of(subject, tier)
+    traces: list[Trace] = []
+    sample(_Recording(subject, lockstep, traces), subject.generator(), Random(0), ops)
+
+    def search() -> None:
+        sample(Session(subject, lockstep), subject.generator(), Random(0), ops)
+
+    whole, running, ratio = paired_s(search, lambda: compared(lockstep, traces), rounds)
+    detail = f"{ops / whole:,.0f} ops/s sampled, {ops / running:,.0f} ops/s replayed"
+    return Check("sampler's own cost / running the ops", ratio - 1.0, SAMPLER_LIMIT, detail)
+
+
+def growth_in_trace(subject: Subject, tier: Tier, ops: int, rounds: int) -> Check:
+    """The last quarter of one long trace against its second quarter, per operation."""
+    lockstep = lockstep_of(subject, tier)
+    trace = long_trace(subject, lockstep.before, ops, Random(1))
+    quarter = len(trace.ops) // 4
+    early, late = [], []
+    for _ in range(rounds + 1):
+        lockstep.boot(trace.world)
+        times = []
+        for part in range(4):
+            began = time.process_time()
+            for op in trace.ops[part * quarter : (part + 1) * quarter]:
+                lockstep.step(op)
+            times.append(time.process_time() - began)
+        early.append(times[1])
+        late.append(times[3])
+    # The least of many: what disturbs a measurement only makes it longer.
+    one, other = min(late), min(early)
+    detail = f"{quarter / other:,.0f} ops/s early, {quarter / one:,.0f} late, {ops:,} ops long"
+    return Check("an op late in a trace / early", one / other, GROWTH_LIMIT, detail)
+
+
+def growth_in_run(subject: Subject, tier: Tier, ops: int, rounds: int) -> tuple[Check, Check]:
+    """The last part of a long search against its first part: time of an operation, and memory."""
+    lockstep = lockstep_of(subject, tier)
+    session = Session(subject, lockstep)
+    generator = subject.generator()
+    parts = max(2, rounds)
+    times, memory = [], []
+    for part in range(parts):
+        began = time.process_time()
+        # The same traces in every part, but a search that remembers more and more.
+        sample(session, generator, Random(part % 2), session.findings.ops + ops // parts)
+        times.append(time.process_time() - began)
+        memory.append(resident_bytes())
+    half = parts // 2
+    one, other = min(times[half:]), min(times[:half])
+    detail = f"{ops:,} ops in {parts} parts, {ops / sum(times):,.0f} ops/s"
+    cost = Check("an op late in a run / early", one / other, GROWTH_LIMIT, detail)
+    grown = memory[-1] / memory[0]
+    detail = (
+        f"{memory[0] / 2**20:.0f} MiB after the first part, {memory[-1] / 2**20:.0f} at the end"
+    )
+    return cost, Check("memory at the end of a run / early", grown, MEMORY_LIMIT, detail)
