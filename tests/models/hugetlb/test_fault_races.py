@@ -21,6 +21,7 @@ from models.kernel.vmfault import (
     VM_FAULT_SIGBUS,
     VM_FAULT_SIGSEGV,
 )
+from models.schema.trace import parse_line
 from stable import alloc_cgroup, cow_from_owner, fault
 from tests.models.steps import SIZE, World
 
@@ -298,3 +299,19 @@ def test_missing_and_minor_pages_that_came_meanwhile(w: World) -> None:
         assert fault_at(w, name, page) == 0
         slot(w, name, page).pte = PTE_NONE
         assert fault_at(w, name, page) == VM_FAULT_SIGBUS
+
+
+@pytest.mark.parametrize("later", [(), (cow_from_owner, alloc_cgroup, fault)])
+def test_owner_never_finds_the_page_of_a_child_that_moved_it(later: tuple[Any, ...]) -> None:
+    """unmap_ref_private() looks in the children at the owner's address, and hugetlb_wp() tries
+    again for as long as somebody maps the page: both versions of the kernel loop for ever."""
+    w = World(*later, nodes=1, nr_hugepages=1)
+    w.ok(
+        "spawn id=A",
+        "mmap proc=A map=m type=private len=1",
+        "touch_write proc=A map=m page=0",
+        "fork proc=A child=B",
+        "mremap proc=B map=m start=0 len=1 new_len=1 to=n",
+    )
+    outcome = w.system.apply(parse_line("touch_write proc=A map=m page=0"))
+    assert outcome.ending == "hang"
