@@ -135,6 +135,7 @@ def digest_user() -> Hashable:
             if cgroup.parent is not None and cgroup.hugetlb is not None:
                 out += (MARK, cgroup.name)
                 digest_counters(out, cgroup.hugetlb.cgroup)
+                digest_memory(out, cgroup.memory)
     return tuple(out)
 
 
@@ -229,7 +230,18 @@ def digest_cgroups(out: Row) -> None:
                     cgroups_seen += 1
                 out += (cgroup.name, cgroup.hugetlb.refcount, cgroup.hugetlb.online)
                 digest_counters(out, h_cg)
+                memory = cgroup.memory
+                if memory is not None:
+                    out.append(memory.refcount)
+                    digest_memory(out, memory)
     out.append(MARK)
+
+
+def digest_memory(out: Row, css: Any) -> None:
+    """What a memory cgroup is charged, and its events."""
+    if css is not None:
+        memcg = css.cgroup
+        out += (memcg.memory.usage, memcg.events_max, memcg.events_max_local)
 
 
 def digest_inodes(out: Row, sb: Any) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 Section = tuple[Any, ...]
 
 #: Sections in the order of the digest; the first ones are what user space can read.
-USER_SECTIONS: Final = ("pool", "nodes", "statfs", "files", "status", "limits")
+USER_SECTIONS: Final = ("pool", "nodes", "statfs", "files", "status", "limits", "memcg")
 SECTIONS: Final = (
     *USER_SECTIONS,
     "hstates",
@@ -167,6 +167,16 @@ def counters_of(h_cg: HugetlbCgroup) -> Section:
             for i, (c, r) in enumerate(zip(h_cg.hugepage, h_cg.rsvd_hugepage, strict=True))
         ]
     )
+
+
+def section_memcg() -> Section:
+    """memory.current (base pages) and memory.events of each cgroup below the root."""
+    rows = []
+    for cgroup in cgroup_walk(cgroup_root):
+        if cgroup.parent is not None and cgroup.memory is not None:
+            memcg = cgroup.memory.cgroup
+            rows.append((cgroup.name, memcg.memory.usage, memcg.events_max, memcg.events_max_local))
+    return tuple(rows)
 
 
 # ---- what only the kernel sees ----
@@ -432,7 +442,12 @@ def section_cgroups() -> Section:
     rows: list[Section] = [counters_of(root_h_cgroup)]
     if cgroup_root.children:
         rows += [
-            (cgroup.name, cgroup.hugetlb.refcount, cgroup.hugetlb.online)
+            (
+                cgroup.name,
+                cgroup.hugetlb.refcount,
+                cgroup.hugetlb.online,
+                0 if cgroup.memory is None else cgroup.memory.refcount,
+            )
             for cgroup in cgroup_walk(cgroup_root)
             if cgroup.parent is not None and cgroup.hugetlb is not None
         ]
@@ -457,6 +472,7 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "statfs": ("*mount", "f_blocks", "f_bfree"),
     "files": ("*proc", "*fd", "size", "blocks", "nlink"),
     "status": ("*proc", "hugetlb_pages", "words"),
+    "memcg": ("*cgroup", "current", "events", "events.local"),
     "hstates": ("max_huge_pages", "next_nid_to_alloc", "next_nid_to_free"),
     "lists": ("hugepage_freelists", "hugepage_activelist"),
     "folios": (
@@ -522,6 +538,7 @@ RESV_MAP: Final = (
     "reservation_counter",
     "pages_per_hpage",
 )
+FLAGS: Final = ("locked", "uptodate", "dirty", "anon_exclusive")
 COUNTERS: Final = (
     "current",
     "max",
@@ -543,6 +560,7 @@ def observe_sections() -> dict[str, Any]:
         "files": named_section("files", section_files()),
         "status": named_section("status", section_status()),
         "limits": named_section("limits", section_limits()),
+        "memcg": named_section("memcg", section_memcg()),
         "hstates": named_section("hstates", section_hstates()),
         "lists": named_section("lists", section_lists()),
         "folios": named_section("folios", section_folios()),
@@ -570,11 +588,20 @@ def named_section(name: str, rows: Section) -> Any:
     for number, row in enumerate(rows):
         key = ".".join(str(row[i]) for i in keys) if keys else str(number)
         named[key] = {
-            field: named_map(value) if field == "resv_map" else value
+            field: named_value(name, field, value)
             for i, (field, value) in enumerate(zip(fields, row, strict=True))
             if i not in keys
         }
     return named
+
+
+def named_value(section: str, field: str, value: Any) -> Any:
+    """A value that has parts with these named."""
+    if field == "resv_map":
+        return named_map(value)
+    if section == "folios" and field == "flags":
+        return dict(zip(FLAGS, value, strict=True))
+    return value
 
 
 def named_map(value: Section) -> Any:
@@ -592,8 +619,8 @@ def named_cgroups(rows: Section) -> dict[str, Any]:
     named: dict[str, Any] = {}
     if rows:
         named["/"] = named_counters(rows[0])
-        for name, refcount, online in rows[1:]:
-            named[name] = {"refcount": refcount, "online": online}
+        for name, refcount, online, memory in rows[1:]:
+            named[name] = {"refcount": refcount, "online": online, "memory.refcount": memory}
     return named
 
 
