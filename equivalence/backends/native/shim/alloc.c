@@ -428,7 +428,15 @@ void *memcpy(void *to, const void *from, size_t_ bytes)
 {
 	void *start = to;
 
-	asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes)::"memory");
+	/* starting a string instruction costs more than a few words do */
+	while (bytes >= 8 && bytes <= 512) {
+		*(nh_u64 *)to = *(const nh_u64 *)from;
+		to += 8;
+		from += 8;
+		bytes -= 8;
+	}
+	if (bytes)
+		asm volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(bytes)::"memory");
 	return start;
 }
 void *__memcpy(void *to, const void *from, size_t_ bytes)
@@ -438,8 +446,15 @@ void *__memcpy(void *to, const void *from, size_t_ bytes)
 void *memset(void *to, int value, size_t_ bytes)
 {
 	void *start = to;
+	nh_u64 word = (unsigned char)value * 0x0101010101010101UL;
 
-	asm volatile("rep stosb" : "+D"(to), "+c"(bytes) : "a"(value) : "memory");
+	while (bytes >= 8 && bytes <= 512) {
+		*(nh_u64 *)to = word;
+		to += 8;
+		bytes -= 8;
+	}
+	if (bytes)
+		asm volatile("rep stosb" : "+D"(to), "+c"(bytes) : "a"(value) : "memory");
 	return start;
 }
 void *__memset(void *to, int value, size_t_ bytes)

@@ -699,6 +699,7 @@ void nh_begin(struct nh_trace *trace)
 /* Operation i (from 1) of the trace; result 0 is the state before the first. */
 void nh_step(struct nh_trace *trace, u64 i, bool look)
 {
+	static bool looked;
 	const struct nh_op *ops = (const struct nh_op *)(nh_shared + trace->op_offset);
 
 	result = (struct nh_result *)(nh_shared + trace->result_offset) + i;
@@ -718,8 +719,11 @@ void nh_step(struct nh_trace *trace, u64 i, bool look)
 		result->warnings = nh_warnings;
 		result->warning_hash = nh_warnings ? nh_warning_hash : 0;
 	}
-	if (look)
+	if (look && i && result->ending == NH_REFUSED && looked && !trace->observation_capacity)
+		nh_observe_again(result, result - 1);
+	else if (look)
 		nh_observe(trace, result);
+	looked = look;
 	trace->done = i;
 }
 

@@ -55,4 +55,5 @@ extern u64 nh_warning_hash;
 extern u32 nh_warnings;
 /* observe.c */
 void nh_observe(struct nh_trace *trace, struct nh_result *result);
+void nh_observe_again(struct nh_result *result, const struct nh_result *before);
 #endif

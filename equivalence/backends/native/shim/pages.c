@@ -61,7 +61,7 @@ static void prepare_pages(struct page *page, unsigned long count, int nid)
 	for (i = 0; i < count; i++) {
 		struct page *at = page + i;
 
-		memset(at, 0, sizeof(*at));
+		__builtin_memset(at, 0, sizeof(*at));
 		set_page_links(at, ZONE_NORMAL, nid, page_to_pfn(at));
 		atomic_set(&at->_mapcount, -1);
 		INIT_LIST_HEAD(&at->lru);
@@ -356,6 +356,41 @@ unsigned long copy_mc_to_kernel(void *to, const void *from, unsigned int bytes)
 	copy_page(to, (void *)from);
 	return 0;
 }
+
+/* Whole huge pages, without a step for each of their base pages. */
+static void zero_word(struct folio *folio)
+{
+	*(u64 *)page_address(&folio->page) = 0;
+}
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+void folio_zero_user(struct folio *folio, unsigned long hint)
+{
+	might_sleep();
+	zero_word(folio);
+}
+#else
+void clear_huge_page(struct page *page, unsigned long hint, unsigned int pages)
+{
+	might_sleep();
+	zero_word(page_folio(page));
+}
+#endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
+int copy_user_large_folio(struct folio *to, struct folio *from, unsigned long hint,
+			  struct vm_area_struct *vma)
+{
+	might_sleep();
+	copy_page(page_address(&to->page), page_address(&from->page));
+	return 0;
+}
+#else
+void copy_user_huge_page(struct page *to, struct page *from, unsigned long hint,
+			 struct vm_area_struct *vma, unsigned int pages)
+{
+	might_sleep();
+	copy_page(page_address(to), page_address(from));
+}
+#endif
 
 /* The nodes themselves. */
 struct pglist_data *node_data[MAX_NUMNODES];
