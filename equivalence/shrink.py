@@ -1,10 +1,11 @@
 """Makes a failing trace minimal, whichever search found it.
 
 What may be done to a trace, in this order of preference: fewer operations, then fewer arguments,
-then smaller arguments, then a smaller world. "Smaller" is the position in the domain that the
-subject gives for an argument. All this is one cost (:func:`cost`), a trace is taken only when its
-cost is lower than the best so far, so the search ends, and it is deterministic: it tries the same
-traces in the same order and draws nothing.
+then smaller arguments, then a smaller world, then operations in the order in which the subject
+lists their kinds. "Smaller" is the position in the domain that the subject gives for an argument.
+All this is one cost (:func:`cost`), a trace is taken only when its cost is lower than the best so
+far, so the search ends, and it is deterministic: it tries the same traces in the same order and
+draws nothing. So different searches that find one bug mostly end in one trace.
 
 The predicate says where the *same* failure happens (operation kind, field, function), never merely
 that something fails; everything behind that operation is cut off at once. Each trace is run once:
@@ -19,13 +20,22 @@ Passes, and the failure mode that each is there for:
   mount and umount), so neither can go alone.
 - ``_names`` merges two names, so that an operation that only made the second one can go. Deleting
   it alone would leave its users without what they use.
-- ``_optional`` drops arguments, ``_values`` lowers one.
-- ``_together`` lowers equal numbers in all operations and the world at once, and shifts all numbers
-  from some size on down by one: a pool of three and a mapping of three pages only shrink in step.
+- ``_takeover`` deletes an operation that makes one thing of another (a fork, a mapping moved), and
+  lets one of the two stand for both: before it, behind it, or behind it with its other arguments.
+- ``_swaps`` exchanges two names.
+- ``_fold`` deletes an operation and gives another one an optional argument: a mapping that is
+  populated at once instead of touched later.
+- ``_optional`` drops arguments, ``_values`` lowers one, ``_two`` lowers two by as much: an offset
+  and the length that must reach just beyond it.
+- ``_together`` lowers equal numbers at once (everywhere, in the operations, in arguments of one
+  key), and shifts all numbers from some size on down by one: a pool of three and a mapping of three
+  pages only shrink in step.
 - ``_shift`` deletes an operation and shifts: three touches of three pages become two of two.
 - ``_absorb`` deletes an operation and starts in another world: one that has from boot what the
   operation made.
-- ``_world`` lowers one value of the world.
+- ``_world`` leaves values of the world to their defaults, lowers one, or lowers one and raises
+  another.
+- ``_order`` swaps neighbours.
 
 A pass that made no progress makes none if it is run again at once; the passes are repeated until a
 whole round makes none, or until ``limit`` traces were run or ``stop`` says so (then ``complete``
@@ -35,7 +45,8 @@ only work together and that no pass tries together stay.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from itertools import combinations, permutations
 from typing import Final
 
 from equivalence.subject import OpSpec
@@ -43,11 +54,12 @@ from models.schema.trace import Args, Op, Scalar, Trace, format_trace
 
 #: Where the failure happens: index of the operation (-1: at boot), or None.
 Fails = Callable[[Trace], int | None]
-Cost = tuple[int, int, int, tuple[int, ...], int]
+Cost = tuple[int | tuple[int, ...] | tuple[tuple[int, ...], ...], ...]
 
 LIMIT: Final = 5_000
-#: Quadratic passes run only on traces at most this long.
+#: Quadratic passes run only on traces at most this long, cubic ones only on much shorter ones.
 SHORT: Final = 32
+SHORTER: Final = 12
 
 
 class Shrinker:
@@ -92,12 +104,17 @@ class Shrinker:
             self._blocks,
             self._pairs,
             self._names,
+            self._takeover,
+            self._swaps,
+            self._fold,
             self._optional,
             self._values,
+            self._two,
             self._together,
             self._shift,
             self._absorb,
             self._world,
+            self._order,
         )
         progress = True
         while progress and self.complete:
@@ -165,6 +182,57 @@ class Shrinker:
                 if isinstance(new, str) and all(new in domain for domain in domains):
                     yield old, new
 
+    def _takeover(self) -> None:
+        for index in range(len(self.best.ops) - 1, -1, -1):
+            for candidate in self._taken_over(index):
+                if self.consider(candidate):
+                    break
+
+    def _taken_over(self, index: int) -> Iterator[Trace]:
+        trace = self.best
+        before, after = trace.ops[:index], trace.ops[index + 1 :]
+        for gone in trace.ops[index : index + 1]:
+            for old, new in self._named_alike(gone):
+                yield trace.with_ops([*_rename_ops(before, old, new), *after])
+                renamed = _rename_ops(after, old, new)
+                yield trace.with_ops([*before, *renamed])
+                user = next((i for i, op in enumerate(after) if old in op.args.values()), None)
+                if user is not None:
+                    domains = self._ops[after[user].kind].domains
+                    more = {
+                        k: v for k, v in gone.args.items() if isinstance(v, int) and k in domains
+                    }
+                    op = Op(after[user].kind, {**renamed[user].args, **more})
+                    yield trace.with_ops([*before, *renamed[:user], op, *renamed[user + 1 :]])
+
+    def _named_alike(self, op: Op) -> Iterator[tuple[str, str]]:
+        """Pairs of names in one operation, each of which may stand for the other."""
+        domains = self._ops[op.kind].domains
+        names = [(k, v) for k, v in op.args.items() if isinstance(v, str)]
+        for old_key, old in names:
+            for new_key, new in names:
+                if old != new and domains.get(old_key) == domains.get(new_key):
+                    yield old, new
+
+    def _swaps(self) -> None:
+        for old, new in self._mergeable():
+            self.consider(_swapped(self.best, old, new))
+
+    def _fold(self) -> None:
+        if len(self.best.ops) <= SHORTER:
+            for index in range(len(self.best.ops) - 1, -1, -1):
+                for given in self._more_given(index):
+                    if self.consider(_without(given, index)):
+                        break
+
+    def _more_given(self, end: int) -> Iterator[Trace]:
+        """The trace with one more optional argument in an operation before ``end``."""
+        for place, op in enumerate(self.best.ops[:end]):
+            for key, domain in self._ops[op.kind].domains.items():
+                if key not in op.args:
+                    for value in domain[:2]:
+                        yield _with_op(self.best, place, _given(op, key, value))
+
     def _optional(self) -> None:
         for index, key in self._places():
             op = self.best.ops[index]
@@ -175,9 +243,26 @@ class Shrinker:
     def _values(self) -> None:
         for index, key in self._places():
             op = self.best.ops[index]
-            for value in _lower(op.args[key], self._ops[op.kind].domains.get(key, ())):
-                if self.consider(_with_op(self.best, index, Op(op.kind, {**op.args, key: value}))):
+            for value in _lower(op.args[key], self._domain(op, key)):
+                if self.consider(_with_op(self.best, index, _given(op, key, value))):
                     break
+
+    def _two(self) -> None:
+        if len(self.best.ops) <= SHORTER:
+            for first, second in combinations(self._places(), 2):
+                while self.consider(self._lowered(self._lowered(self.best, *first), *second)):
+                    pass
+
+    def _lowered(self, trace: Trace, index: int, key: str) -> Trace:
+        """One argument lowered by one, if it is a number and that is in its domain."""
+        op = trace.ops[index]
+        value = op.args[key]
+        if isinstance(value, int) and value - 1 in self._domain(op, key):
+            return _with_op(trace, index, _given(op, key, value - 1))
+        return trace
+
+    def _domain(self, op: Op, key: str) -> Sequence[Scalar]:
+        return self._ops[op.kind].domains.get(key, ())
 
     def _places(self) -> list[tuple[int, str]]:
         """Index and key of every argument, last operation first.
@@ -191,7 +276,13 @@ class Shrinker:
     def _together(self) -> None:
         for number in self._numbers():
             for less in range(number):
-                if self.consider(self._mapped(self.best, {number: less})):
+                table = {number: less}
+                keys = dict.fromkeys(key for op in self.best.ops for key in op.args)
+                if (
+                    self.consider(self._mapped(self.best, table))
+                    or self.consider(self._mapped(self.best, table, keys))
+                    or any(self.consider(self._mapped(self.best, table, (key,))) for key in keys)
+                ):
                     break
             self.consider(self._shifted(self.best, number))
 
@@ -210,10 +301,28 @@ class Shrinker:
                         self.consider(_without(self.best, index).with_world(world))
 
     def _world(self) -> None:
-        for key in self.best.world:
-            for value in _lower(self.best.world[key], self._worlds.get(key, ())):
-                if self.consider(self.best.with_world({**self.best.world, key: value})):
-                    break
+        for key in list(self.best.world):
+            rest = {k: v for k, v in self.best.world.items() if k != key}
+            if not self.consider(self.best.with_world(rest)):
+                for value in _lower(self.best.world[key], self._worlds.get(key, ())):
+                    if self.consider(self.best.with_world({**self.best.world, key: value})):
+                        break
+        for one, other in permutations(self._worlds, 2):
+            if one in self.best.world:
+                rest = {k: v for k, v in self.best.world.items() if k != one}
+                lower = [
+                    rest,
+                    *({**rest, one: v} for v in _lower(self.best.world[one], self._worlds[one])),
+                ]
+                for world in lower:
+                    for value in self._worlds[other]:
+                        self.consider(self.best.with_world({**world, other: value}))
+
+    def _order(self) -> None:
+        for index in range(len(self.best.ops) - 1):
+            ops = self.best.ops
+            swapped = (*ops[:index], *ops[index : index + 2][::-1], *ops[index + 2 :])
+            self.consider(self.best.with_ops(swapped))
 
     def _numbers(self) -> list[int]:
         """Positive numbers in the trace, largest first; huge ones do not move in steps of one."""
@@ -225,25 +334,44 @@ class Shrinker:
         top = max(64, number)
         return self._mapped(trace, {n: n - 1 for n in range(number, top + 1)})
 
-    def _mapped(self, trace: Trace, table: Mapping[int, int]) -> Trace:
-        """Numbers replaced wherever the replacement is in the argument's domain."""
-        world = _mapped_args(trace.world, table, self._worlds)
-        ops = [
-            Op(op.kind, _mapped_args(op.args, table, self._ops[op.kind].domains))
+    def _mapped(
+        self, trace: Trace, table: Mapping[int, int], keys: Container[str] | None = None
+    ) -> Trace:
+        """Numbers replaced wherever the replacement is in the argument's domain.
+
+        ``keys`` limits that to these arguments of the operations.
+        """
+        if keys is None:
+            trace = trace.with_world(_mapped_args(trace.world, table, self._worlds))
+        return trace.with_ops(
+            Op(op.kind, _mapped_args(op.args, table, self._ops[op.kind].domains, keys))
             for op in trace.ops
-        ]
-        return trace.with_world(world).with_ops(ops)
+        )
 
 
 def cost(trace: Trace, ops: Mapping[str, OpSpec], worlds: Mapping[str, Sequence[Scalar]]) -> Cost:
-    """What shrinking lowers: operations, arguments, their sizes in sum and in order, the world."""
-    ranks = tuple(
-        _rank(value, ops[op.kind].domains.get(key, ()))
+    """What shrinking lowers, most important first: operations, arguments, their sizes, the world's
+    values and sizes (those of its last keys weigh most), the order of operations."""
+    world = trace.world
+    kinds = {kind: place for place, kind in enumerate(ops)}
+    each = tuple(
+        (
+            kinds[op.kind],
+            *(_rank(value, ops[op.kind].domains.get(key, ())) for key, value in op.args.items()),
+        )
         for op in trace.ops
-        for key, value in op.args.items()
     )
-    world = sum(_rank(value, worlds.get(key, ())) for key, value in trace.world.items())
-    return len(trace.ops), len(ranks), sum(ranks), ranks, world
+    # A value that is not given weighs less than the smallest one.
+    sizes = [_rank(world[key], worlds[key]) + 1 if key in world else 0 for key in worlds]
+    return (
+        len(each),
+        sum(map(len, each)),
+        sum(sum(ranks[1:]) for ranks in each),
+        len(world),
+        sum(sizes),
+        tuple(reversed(sizes)),
+        each,
+    )
 
 
 def _rank(value: Scalar, domain: Sequence[Scalar]) -> int:
@@ -258,18 +386,34 @@ def _lower(value: Scalar, domain: Sequence[Scalar]) -> Sequence[Scalar]:
 
 
 def _mapped_args(
-    args: Args, table: Mapping[int, int], domains: Mapping[str, Sequence[Scalar]]
+    args: Args,
+    table: Mapping[int, int],
+    domains: Mapping[str, Sequence[Scalar]],
+    keys: Container[str] | None = None,
 ) -> dict[str, Scalar]:
     out = dict(args)
     for key, value in args.items():
-        if isinstance(value, int) and value in table and table[value] in domains.get(key, ()):
-            out[key] = table[value]
+        if isinstance(value, int) and value in table and (keys is None or key in keys):
+            less = table[value]
+            out[key] = less if less in domains.get(key, ()) else value
     return out
 
 
 def _renamed(trace: Trace, old: str, new: str) -> Trace:
-    return trace.with_ops(
+    return trace.with_ops(_rename_ops(trace.ops, old, new))
+
+
+def _rename_ops(ops: Sequence[Op], old: str, new: str) -> list[Op]:
+    return [
         Op(op.kind, {key: new if value == old else value for key, value in op.args.items()})
+        for op in ops
+    ]
+
+
+def _swapped(trace: Trace, one: str, other: str) -> Trace:
+    table: dict[Scalar, Scalar] = {one: other, other: one}
+    return trace.with_ops(
+        Op(op.kind, {key: table.get(value, value) for key, value in op.args.items()})
         for op in trace.ops
     )
 
@@ -277,6 +421,10 @@ def _renamed(trace: Trace, old: str, new: str) -> Trace:
 def _without(trace: Trace, index: int) -> Trace:
     """The trace without one operation; the same trace if it has become shorter than that."""
     return trace.with_ops(trace.ops[:index] + trace.ops[index + 1 :])
+
+
+def _given(op: Op, key: str, value: Scalar) -> Op:
+    return Op(op.kind, {**op.args, key: value})
 
 
 def _with_op(trace: Trace, index: int, op: Op) -> Trace:

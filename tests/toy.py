@@ -59,7 +59,7 @@ class Toy:
         self.forget()
 
     def boot(self, world: Args) -> None:
-        pages = world["pages"]
+        pages = world.get("pages")
         if not (isinstance(pages, int) and 0 <= pages <= 8):
             msg = f"pages is {pages}, expected 0 to 8"
             raise WorldError(msg)

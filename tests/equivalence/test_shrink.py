@@ -1,12 +1,12 @@
 """Each failure mode that a pass is there for, as a table: trace, what fails, minimal trace."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
 from equivalence.shrink import Shrinker, cost
 from equivalence.subject import OpSpec
-from models.schema.trace import Op, Trace, parse_trace
+from models.schema.trace import Op, Scalar, Trace, parse_trace
 
 NAMES = ("A", "B", "C", "D")
 SIZES = (0, 1, 2, 3, 4, 5, 6, 7, 8)
@@ -14,12 +14,16 @@ OPS = {
     spec.kind: spec
     for spec in (
         OpSpec("add", {"to": NAMES, "n": SIZES, "flag": (1,)}, frozenset({"to", "n"}), "add"),
-        OpSpec("del", {"to": NAMES, "n": SIZES}, frozenset({"to"}), "remove"),
+        OpSpec("move", {"to": NAMES, "of": NAMES, "n": SIZES}, frozenset({"to", "of"}), "rename"),
         OpSpec("nop", {}, frozenset(), "nothing"),
         OpSpec("fail", {"to": NAMES, "n": SIZES}, frozenset(), "where it may fail"),
     )
 }
-WORLDS = {"pool": SIZES, "mode": ("off", "on")}
+WORLDS: Mapping[str, Sequence[Scalar]] = {
+    "pool": SIZES,
+    "spare": SIZES,
+    "mode": ("off", "some", "on"),
+}
 Fails = Callable[[Trace], int | None]
 
 
@@ -46,8 +50,10 @@ def when(condition: Callable[[dict[str, int], Op, Trace], bool]) -> Fails:
             assert isinstance(n, int)
             if op.kind == "add":
                 sums[to] = sums.get(to, 0) + n
-            elif op.kind == "del":
-                sums.pop(to, None)
+            elif op.kind == "move":
+                sums[to] = sums.pop(str(op.args["of"]), 0) + n
+                if op.args["of"] == to:
+                    del sums[to]
             elif op.kind == "fail" and condition(sums, op, trace):
                 return index
         return None
@@ -56,7 +62,7 @@ def when(condition: Callable[[dict[str, int], Op, Trace], bool]) -> Fails:
 
 
 def number(trace: Trace, key: str = "pool") -> int:
-    value = trace.world[key]
+    value = trace.world.get(key, 0)
     assert isinstance(value, int)
     return value
 
@@ -67,6 +73,13 @@ def has(sums: dict[str, int], op: Op) -> int:
 
 ALWAYS = when(lambda sums, op, trace: True)
 TWO = when(lambda sums, op, trace: has(sums, op) >= 2)
+TWICE = when(lambda sums, op, trace: has(sums, op) >= 2 <= sum(o.kind == "add" for o in trace.ops))
+MOVED = when(
+    lambda sums, op, trace: any(
+        o.kind == "move" and o.args["to"] != o.args["of"] for o in trace.ops
+    )
+)
+SOME = when(lambda sums, op, trace: trace.world.get("mode") in ("some", "on"))
 # The number added, the number at the failure and the pool only fit together.
 EXACT = when(lambda sums, op, trace: has(sums, op) == op.args.get("n") == number(trace) > 0)
 # As many additions as the pool is large.
@@ -75,6 +88,19 @@ EACH = when(lambda sums, op, trace: sum(o.kind == "add" for o in trace.ops) == n
 FULL = when(lambda sums, op, trace: number(trace) + sums.get("D", 0) == 4)
 # An even number of operations before it.
 EVEN = when(lambda sums, op, trace: len(trace.ops) % 2 == 1)
+# Two names, different ones, and the first comes first in the trace.
+BOTH = when(lambda sums, op, trace: len(sums) == 2 and min(sums.values()) >= 1)
+# Reaches just beyond what was added, whatever that is.
+BEYOND = when(lambda sums, op, trace: op.args.get("n") == has(sums, op) + 1)
+# A page from either place.
+EITHER = when(lambda sums, op, trace: number(trace) + number(trace, "spare") >= 2)
+# A flag set before, or a second operation.
+FLAG = when(
+    lambda sums, op, trace: (
+        any("flag" in o.args for o in trace.ops)
+        or sum(o.kind == "nop" for o in trace.ops) >= 1 <= len(sums)
+    )
+)
 
 
 @pytest.mark.parametrize(
@@ -83,19 +109,19 @@ EVEN = when(lambda sums, op, trace: len(trace.ops) % 2 == 1)
         pytest.param(
             "world pool=5 mode=on; nop; add to=A n=3; fail; nop; nop",
             ALWAYS,
-            "world pool=0 mode=off; fail",
+            "world; fail",
             id="everything behind the failure goes, and all before it that does not matter",
         ),
         pytest.param(
             "world pool=0; add to=B n=7; nop; nop; add to=A n=3 flag=1; nop; fail to=A n=4",
             TWO,
-            "world pool=0; add to=A n=2; fail to=A",
+            "world; add to=A n=2; fail to=A",
             id="arguments are dropped and lowered",
         ),
         pytest.param(
             "world pool=0; add to=B n=2; fail to=B",
             TWO,
-            "world pool=0; add to=A n=2; fail to=A",
+            "world; add to=A n=2; fail to=A",
             id="names are lowered together",
         ),
         pytest.param(
@@ -119,8 +145,56 @@ EVEN = when(lambda sums, op, trace: len(trace.ops) % 2 == 1)
         pytest.param(
             "world pool=0; nop; nop; nop; nop; nop; nop; fail",
             EVEN,
-            "world pool=0; fail",
+            "world; fail",
             id="two operations go where neither can go alone",
+        ),
+        pytest.param(
+            "world; add to=A n=2; move to=B of=A; fail to=B",
+            TWO,
+            "world; add to=A n=2; fail to=A",
+            id="one of two names takes over",
+        ),
+        pytest.param(
+            "world; add to=A n=1; move to=B of=A n=1; add to=B n=0; fail to=B",
+            TWICE,
+            "world; add to=A n=1; add to=A n=1; fail to=A",
+            id="one of two names takes over, and its first user what was done on the way",
+        ),
+        pytest.param(
+            "world; move to=B of=C n=1; nop; fail",
+            MOVED,
+            "world; move to=A of=B; fail",
+            id="an operation on two names stays if it must",
+        ),
+        pytest.param(
+            "world mode=on; fail",
+            SOME,
+            "world mode=some; fail",
+            id="a value of the world goes down",
+        ),
+        pytest.param(
+            "world; add to=B n=2; add to=A n=1; fail",
+            BOTH,
+            "world; add to=A n=1; add to=B n=1; fail",
+            id="names are exchanged, or neighbours",
+        ),
+        pytest.param(
+            "world; add to=A n=0; nop; fail",
+            FLAG,
+            "world; add to=A n=0 flag=1; fail",
+            id="an operation becomes an argument of another",
+        ),
+        pytest.param(
+            "world; add to=A n=4; fail to=A n=5",
+            BEYOND,
+            "world; fail n=1",
+            id="two arguments go down by as much",
+        ),
+        pytest.param(
+            "world mode=on spare=3; nop; fail",
+            EITHER,
+            "world pool=2; fail",
+            id="one value of the world goes down and another one up",
         ),
     ],
 )
@@ -136,12 +210,12 @@ def test_names_that_cannot_stand_everywhere_are_not_merged() -> None:
         "fail": OpSpec("fail", {"to": ("B", "C")}, frozenset({"to"}), "fail"),
     }
     trace = read("world pool=0; add to=C n=2; fail to=C")
-    assert text(Shrinker(trace, TWO, ops, WORLDS).run()) == "world pool=0; add to=B n=2; fail to=B"
+    assert text(Shrinker(trace, TWO, ops, WORLDS).run()) == "world; add to=B n=2; fail to=B"
 
 
 def test_what_is_outside_of_every_domain_is_brought_inside() -> None:
     trace = read("world pool=99; add to=Z n=77; fail to=Z")
-    assert text(Shrinker(trace, TWO, OPS, WORLDS).run()) == "world pool=0; add to=A n=2; fail to=A"
+    assert text(Shrinker(trace, TWO, OPS, WORLDS).run()) == "world; add to=A n=2; fail to=A"
 
 
 def test_quadratic_passes_leave_long_traces_alone() -> None:
@@ -197,14 +271,17 @@ def test_what_does_not_fail_cannot_be_shrunk() -> None:
         Shrinker(read("world pool=0; nop"), ALWAYS, OPS, WORLDS).run()
 
 
-def test_cost_prefers_operations_then_arguments_then_sizes_then_the_world() -> None:
+def test_cost_prefers_operations_then_arguments_then_sizes_then_the_world_then_order() -> None:
     texts = [
         "world pool=8; fail",
-        "world pool=0; fail n=0",
-        "world pool=0; fail n=1",
+        "world; fail n=0",
+        "world; fail n=1",
         "world pool=1; fail n=1",
-        "world pool=0; fail to=A n=0",
-        "world pool=0; nop; fail",
+        "world spare=1; fail n=1",
+        "world pool=0 spare=0; fail n=1",
+        "world; fail to=A n=0",
+        "world; nop; fail",
+        "world; fail; nop",
     ]
     costs = [cost(read(one), OPS, WORLDS) for one in texts]
     assert costs == sorted(costs)
