@@ -299,14 +299,14 @@ def defect_index(system: System, trace: Trace, name: str, subject: Subject) -> i
 
 
 def replay(session: Session, traces: Iterable[Trace]) -> None:
-    """Run given traces, each thoroughly, until one diverges."""
+    """Run given traces until one diverges."""
     for trace in traces:
         if session.findings.over:
             return
         if session.stop():
             session.findings.truncated = True
             return
-        if session.begin(trace.world, thorough=True):
+        if session.begin(trace.world):
             for op in trace.ops:
                 if not session.step(op):
                     break

@@ -56,6 +56,29 @@ _TEXTS: Final = (
     fork proc=A child=C
     """,
     """
+    # A guest without any mapping avoids reserves: a page is there, the subpool has one, none is.
+    world nodes=2 nr_hugepages=5
+    guest_create guest=v1 len=4 min_size=2 noreserve=1
+    guest_alloc guest=v1 page=0 avoid_reserve=1
+    guest_alloc guest=v1 page=1 avoid_reserve=1
+    guest_alloc guest=v1 page=2 avoid_reserve=1
+    guest_alloc guest=v1 page=3 avoid_reserve=1
+    set_nr_hugepages n=0
+    guest_create guest=v2 len=2 noreserve=1
+    guest_alloc guest=v2 page=0 avoid_reserve=1
+    """,
+    """
+    # The same with reservations of its own.
+    world nodes=2 nr_hugepages=8
+    guest_create guest=v1 len=1 min_size=2 max_size=4
+    guest_alloc guest=v1 page=0 avoid_reserve=1
+    guest_create guest=v2 len=1 max_size=4
+    guest_alloc guest=v2 page=0 avoid_reserve=1
+    guest_create guest=v3 len=1 max_size=4
+    set_nr_hugepages n=0
+    guest_alloc guest=v3 page=0 avoid_reserve=1
+    """,
+    """
     # Fork copies pinned pages where the subpool has pages reserved.
     world nodes=2 nr_hugepages=10
     spawn id=A

@@ -1,8 +1,10 @@
 """The conditions that the built-in series changes, old and new, over one domain.
 
 Inputs: whether the vma is VM_NORESERVE, VM_MAYSHARE, owner of its reservations
-(HPAGE_RESV_OWNER); whether the caller avoids reserves; what the subpool answered (1: the page is
-not covered by the subpool's own reservation); whether the pool has a page that is not reserved.
+(HPAGE_RESV_OWNER); whether the caller avoids reserves; whether the page counts as a change of the
+global reservations (0: it is covered by one already made, or by the subpool's); whether the pool
+has a page that is not reserved. Until patch 3 whoever avoids reserves counts as a change; the last
+predicate takes what the subpool answered instead.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ Row = tuple[Scalar, ...]
 
 _SITE: Final = "alloc_hugetlb_folio"
 _ANCHOR: Final = "dequeue_hugetlb_folio_vma"
-_NAMES: Final = ("noreserve", "mayshare", "owner", "avoid_reserve", "gbl_chg")
+_NAMES: Final = ("noreserve", "mayshare", "owner", "avoid_reserve", "chg")
 _INPUTS: Final = (
     "int(bool(vma.vm_flags & VM_NORESERVE))",
     "int(bool(vma.vm_flags & VM_MAYSHARE))",
     "int(bool(is_vma_resv_set(vma, HPAGE_RESV_OWNER)))",
     "int(bool(avoid_reserve))",
 )
-_GBL_CHG: Final = "int(bool(gbl_chg))"
+_CHG: Final = "int(bool(avoid_reserve or gbl_chg))"
 _SUBPOOL_SAID: Final = "int(bool(subpool_said))"
 
 
@@ -79,13 +81,7 @@ _OWNER_SHARED: Final = (
 _OWNER_NORESERVE: Final = (
     "hugetlb_reserve_pages() returns before it marks an owner when the vma is VM_NORESERVE"
 )
-_AVOID_SHARED: Final = (
-    "avoid_reserve is passed for an owner's copy on write and for a fork's copy of a pinned "
-    "anonymous page: both only in private mappings"
-)
-_OVERRIDDEN: Final = (
-    "until patch 3, alloc_hugetlb_folio() sets gbl_chg to 1 itself when it avoids reserves"
-)
+_OVERRIDDEN: Final = "chg is what dequeue was told until patch 3: 1 whenever reserves are avoided"
 
 
 def _unreachable(domain: tuple[Row, ...], overridden: bool) -> dict[Row, str]:
@@ -96,8 +92,6 @@ def _unreachable(domain: tuple[Row, ...], overridden: bool) -> dict[Row, str]:
             reasons[row] = _OWNER_SHARED
         elif owner and noreserve:
             reasons[row] = _OWNER_NORESERVE
-        elif avoid and mayshare:
-            reasons[row] = _AVOID_SHARED
         elif overridden and avoid and not chg:
             reasons[row] = _OVERRIDDEN
     return reasons
@@ -115,7 +109,7 @@ REFUSE: Final = Predicate(
     symbols=("dequeue_hugetlb_folio_vma",),
     site=_SITE,
     anchor=_ANCHOR,
-    inputs=(*_INPUTS, _GBL_CHG, "int(bool(available_huge_pages(h)))"),
+    inputs=(*_INPUTS, _CHG, "int(bool(available_huge_pages(h)))"),
     unreachable=_unreachable(_SIX, overridden=True),
 )
 
@@ -128,7 +122,7 @@ DEBIT: Final = Predicate(
     symbols=("dequeue_hugetlb_folio_vma", "alloc_hugetlb_folio"),
     site=_SITE,
     anchor=_ANCHOR,
-    inputs=(*_INPUTS, _GBL_CHG),
+    inputs=(*_INPUTS, _CHG),
     unreachable=_unreachable(_FIVE, overridden=True),
 )
 
@@ -141,7 +135,7 @@ SHOULD_USE: Final = Predicate(
     symbols=("vma_has_reserves", "should_use_hstate_resv", "alloc_hugetlb_folio"),
     site=_SITE,
     anchor=_ANCHOR,
-    inputs=(*_INPUTS, _GBL_CHG),
+    inputs=(*_INPUTS, _CHG),
     unreachable=_unreachable(_FIVE, overridden=True),
 )
 
