@@ -202,8 +202,10 @@ def _defects(defects: tuple[Defect, ...]) -> Iterator[RenderableType]:
     )
     for found in defects[:MAX_DEFECTS]:
         steps = ", ".join(map(str, found.steps))
+        # What the kernel itself calls wrong is its own detail.
+        detail = "" if found.invariant.endswith(found.detail) else f": {one_line(found.detail)}"
         lines = [
-            f"{one_line(found.invariant)}: {one_line(found.detail)}",
+            f"{one_line(found.invariant)}{detail}",
             f"  steps {steps}; minimal trace of {found.ops} ops",
         ]
         if found.replay is not None:

@@ -19,6 +19,7 @@ COMMANDS: Final = {
     "run": "run",
     "replay": "replay",
     "shrink": "shrink",
+    "calibrate": "calibrate",
     "report": "report",
     "show": "show",
 }

@@ -95,14 +95,23 @@ def load_series(name: str) -> Series:
     return tier.source
 
 
-def _on_ports(loader: Callable[[], Series], option: str) -> Chosen:
+def port_tier(series: Series) -> PortTier:
+    """The ports of a series of HugeTLB, linked.
+
+    Raises:
+        LinkError: a step does not link.
+    """
     from equivalence.subjects.hugetlb.series import HugetlbConventions
+
+    series.steps  # noqa: B018 -- links every step, so that a failure is told here
+    return PortTier(series, HugetlbConventions(), PORT_LIMITS)
+
+
+def _on_ports(loader: Callable[[], Series], option: str) -> Chosen:
     from equivalence.subjects.hugetlb.subject import HugetlbSubject
 
     try:
-        series = loader()
-        series.steps  # noqa: B018 -- links every step, so that a failure is told here
-        tier = PortTier(series, HugetlbConventions(), PORT_LIMITS)
+        tier = port_tier(loader())
     except LinkError as error:
         msg = f"the series does not link: {error}"
         raise InputError(msg) from error

@@ -9,14 +9,17 @@ from rich.text import Text
 
 import reports.terminal
 from equivalence.cli import consoles
+from equivalence.cli.calibrate import step_option
 from equivalence.cli.choose import choose
-from equivalence.cli.errors import OUR_ERROR
+from equivalence.cli.errors import OUR_ERROR, InputError
 from equivalence.cli.files import load_trace
 from equivalence.cli.options import PATH, relation_option, series_option, tier_option
 from equivalence.cli.pairs import Run, defects_of, pairs_of, run_pairs, steps_option, worker_for
+from equivalence.cli.recordings import find_recording, replay_recording
 from equivalence.driver import FaultError
 from equivalence.explain import differences, timeline
 from equivalence.subject import Relation
+from equivalence.subjects.hugetlb.series import STABLE
 from models.schema.divergence import Divergence
 from models.schema.trace import format_line
 from reports.text import one_line
@@ -28,17 +31,42 @@ from reports.text import one_line
 @tier_option
 @relation_option
 @steps_option
+@step_option
+@click.pass_context
 def replay(
-    trace_file: Path, series: str, tier: str, relation: Relation, steps: tuple[int, int] | None
+    ctx: click.Context,
+    trace_file: Path,
+    series: str,
+    tier: str,
+    relation: Relation,
+    steps: tuple[int, int] | None,
+    step: int | None,
 ) -> int:
-    """Run a trace file on every pair of steps and print what each operation did.
+    """Run a trace again and print what each operation did.
+
+    TRACE is a trace file, which runs on every pair of steps, or a recording of a real kernel (a
+    .jsonl file, or the name of one that comes with equivcheck), which runs on one step (--step) of
+    the series that was recorded, unless told otherwise.
 
     The operations are listed with both sides' outcomes and the fields they changed, on the first
-    pair that differs, or on the base and the last step. Exits 1 if a pair differs, 4 if equivcheck
-    itself failed, else 0.
+    pair that differs, or on the base and the last step. Exits 1 if a pair differs, or the step from
+    the recording; 4 if equivcheck itself failed; else 0.
     """
+    recording = find_recording(trace_file)
+    if recording is not None and steps is None:
+        given = ctx.get_parameter_source("series") is not click.core.ParameterSource.DEFAULT
+        return replay_recording(recording, series if given else STABLE, step)
+    if step is not None:
+        msg = "--step is for recordings; expected --steps J K for a trace"
+        raise click.UsageError(msg)
     chosen = choose(series)
-    trace = load_trace(trace_file, chosen.subject)
+    if recording is not None:
+        trace = recording.trace()
+        if trace.subject != chosen.subject.name:
+            msg = f"{trace_file}: recordings are of subject {trace.subject!r} only"
+            raise InputError(msg)
+    else:
+        trace = load_trace(trace_file, chosen.subject)
     pairs = pairs_of(chosen, steps)
     worker = worker_for(chosen, relation)
     runs = list(run_pairs(worker, pairs, trace))

@@ -1,0 +1,163 @@
+"""``equivcheck calibrate``: does a step say what a real kernel said?"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from equivalence.backends.port import PortSystem
+from equivalence.cli import consoles
+from equivalence.cli.choose import load_series, port_tier
+from equivalence.cli.errors import InputError
+from equivalence.cli.options import PATH
+from equivalence.series import Step
+from equivalence.subjects.hugetlb.calibration import (
+    Calibration,
+    Disagreement,
+    PortReplayer,
+)
+from equivalence.subjects.hugetlb.calibration import (
+    calibrate as replay_all,
+)
+from equivalence.subjects.hugetlb.corpus import corpus, read
+from equivalence.subjects.hugetlb.recording import Recording, RecordingError
+from equivalence.subjects.hugetlb.series import STABLE
+from reports.text import one_line, value_text
+
+#: So many disagreements are printed; JSON has all.
+MAX_PRINTED = 10
+
+recorded_series_option = click.option(
+    "--series",
+    default=STABLE,
+    show_default=True,
+    metavar="NAME|FILE.py",
+    help="The series whose step is replayed on.",
+)
+step_option = click.option(
+    "--step", type=click.IntRange(0), metavar="K", help="The step.  [default: the last]"
+)
+
+
+@click.command()
+@click.argument("traces", nargs=-1, type=PATH)
+@recorded_series_option
+@step_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="What to print.",
+)
+def calibrate(traces: tuple[Path, ...], series: str, step: int | None, form: str) -> int:
+    """Replay recordings of a real kernel and compare every field after every operation.
+
+    TRACES are files (.jsonl), archives (.tar.xz) or folders of recordings; without any, those that
+    come with equivcheck. Exits 0 only if everything agrees.
+    """
+    linked = step_of(series, step)
+    try:
+        recordings = read(traces) if traces else corpus()
+    except RecordingError as error:
+        raise InputError(str(error)) from error
+    system = port_tier(load_series(series)).system(linked.number, evidence=False)
+    assert isinstance(system, PortSystem)
+    console = consoles.err()
+    with console.status("") as status:
+
+        def watch(recording: Recording, so_far: Calibration) -> None:
+            status.update(f"{so_far.traces} of {len(recordings)} recordings")
+
+        found = replay_all(recordings, PortReplayer(system), watch)
+    if form == "json":
+        # Numbers above 2^53 are printed whole: they are the kernel's unsigned longs.
+        click.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
+    else:
+        consoles.show(_table(found))
+        consoles.show(_summary(found, linked))
+        for one in list(found.first().values())[:MAX_PRINTED]:
+            consoles.show(_disagreement(one, series, linked, traces))
+        more = len(found.first()) - MAX_PRINTED
+        if more > 0:
+            consoles.show(f"... and {more} more recordings disagree (--format json has all)")
+    return 0 if found.agrees else 1
+
+
+def step_of(series: str, number: int | None) -> Step:
+    """A step of a series, the last one by default.
+
+    Raises:
+        InputError: there is no such series or step.
+    """
+    steps = load_series(series).steps
+    if number is None:
+        return steps[-1]
+    if number >= len(steps):
+        msg = f"--step {number}: does not exist; {series} has steps 0 to {len(steps) - 1}"
+        raise InputError(msg)
+    return steps[number]
+
+
+def _table(found: Calibration) -> RenderableType:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
+    for name in ("profile", "op"):
+        table.add_column(name, overflow="fold")
+    for name in ("operations", "fields", "disagree"):
+        table.add_column(name, justify="right", no_wrap=True)
+    last = ""
+    for (profile, op), cell in found.table().items():
+        table.add_row(
+            one_line(profile) if profile != last else "",
+            one_line(op),
+            f"{cell.operations:,}",
+            f"{cell.fields:,}",
+            f"{cell.disagreeing:,}" if cell.disagreeing else "",
+            style="bold red" if cell.disagreeing else None,
+        )
+        last = profile
+    return Group(table, Text())
+
+
+def _summary(found: Calibration, step: Step) -> Text:
+    operations, fields = sum(found.operations.values()), sum(found.fields.values())
+    said = f"{found.agreeing} of {found.traces} recordings agree with step {step.number} "
+    said += f"({step.name}) of {step.series}: {operations:,} operations, {fields:,} fields compared"
+    if found.skipped_operations:
+        said += f", {found.skipped_operations:,} operations behind a disagreement not compared"
+    return Text(f"{said}.")
+
+
+def _disagreement(
+    one: Disagreement, series: str, step: Step, traces: tuple[Path, ...]
+) -> RenderableType:
+    where = f"{one_line(one.trace)}: {one_line(one.op)}"
+    where += f" (operation {one.number})" if one.number else ""
+    name = _file_of(one.trace, traces)
+    command = ["equivcheck", "replay", name, "--series", series, "--step", str(step.number)]
+    lines = [
+        f"disagrees: {where}",
+        f"  {one_line(one.field)}: recorded {value_text(one.recorded)}, "
+        f"computed {value_text(one.computed)}",
+        f"  replay: {shlex.join(command)}",
+    ]
+    return Text("\n".join(lines), no_wrap=True, overflow="ignore")
+
+
+def _file_of(name: str, traces: tuple[Path, ...]) -> str:
+    """What names a recording to ``replay``: its file, or its name if it comes with equivcheck."""
+    for path in traces:
+        if path.suffix == ".jsonl" and path.stem == name:
+            return str(path)
+        inside = path / f"{name}.jsonl"
+        if inside.is_file():
+            return str(inside)
+    return name
