@@ -90,6 +90,15 @@ class Built:
     key: str
 
 
+def compiler_version() -> str:
+    """The compiler, as it names itself."""
+    try:
+        done = subprocess.run(["gcc", "-v"], capture_output=True, text=True, check=False)
+    except OSError:
+        return "none"
+    return (done.stderr.splitlines() or ["unknown"])[-1].strip()
+
+
 class Compiler:
     """Compiles against one tree with one prepared configuration."""
 
@@ -99,9 +108,7 @@ class Compiler:
         self._cache = cache
         self._reads = [*tree.folders, configuration, SHIM]
         self._hashes = FileHashes()
-        self._version = subprocess.run(
-            ["gcc", "-v"], capture_output=True, text=True, check=False
-        ).stderr.splitlines()[-1]
+        self._version = compiler_version()
 
     @property
     def version(self) -> str:

@@ -52,7 +52,7 @@ KINDS: Final = (
     "fail_kmalloc",
     "demote",
     "set_nr_hugepages_mempolicy",
-    "pin_longterm",
+    "pin",
     "unpin",
 )
 
@@ -71,7 +71,7 @@ KMALLOCS: Final = (
 _NO_KIND: Final = 0xFFFF
 
 #: Room for names, as the driver has it. (A process has 16 mappings at a time, by any names.)
-ROOM: Final = {"proc": 32, "map": 4096, "fd": 16, "mount": 8, "cgroup": 8, "shm": 8, "name": 26}
+ROOM: Final = {"proc": 32, "map": 4096, "fd": 16, "mount": 8, "cgroup": 8, "shm": 8, "name": 26, "pin": 64}
 
 _RECORD = struct.Struct("<II10q")
 RECORD_BYTES: Final = _RECORD.size
@@ -267,10 +267,10 @@ class Encoder:
             return [_int(args["n"]), node, int(get("size", "1G") == "1G")]
         if kind == "set_nr_hugepages_mempolicy":
             return [proc(), _int(args["n"]), giant]
-        if kind == "pin_longterm":
-            return place()
+        if kind == "pin":
+            return [*place(), name("pin", args["pin"])]
         if kind == "unpin":
-            return [proc()]
+            return [proc(), name("pin", args["pin"])]
         return []
 
 

@@ -18,7 +18,7 @@ from typing import Final
 from equivalence.backends.native import sandbox
 from equivalence.backends.native.build import NativeImage, build, units
 from equivalence.backends.native.cache import cache_folder
-from equivalence.backends.native.compiler import Compiler, Unit
+from equivalence.backends.native.compiler import Compiler, Unit, compiler_version
 from equivalence.backends.native.configure import prepare
 from equivalence.backends.native.coverage import CoverageMap
 from equivalence.backends.native.errors import BuildError
@@ -26,7 +26,7 @@ from equivalence.backends.native.neighbours import NEIGHBOURS
 from equivalence.backends.native.series import PatchSeries, StepTree, fate_of, make_steps
 from equivalence.backends.native.system import NativeSystem, Runner
 from equivalence.backends.native.tree import HOSTED, KernelTree
-from equivalence.subject import Change, Changes, Hunk, PatchInfo, System
+from equivalence.subject import Change, Changes, Hunk, PatchInfo, Role, System
 from models.schema.trace import Scalar
 
 _REASONS: Final = {
@@ -36,6 +36,8 @@ _REASONS: Final = {
     "header": "reaches the checked code only through what includes it",
     "neighbour": "linked in and running, without coverage",
 }
+#: Bytes of the bitmap that the text of an image can reach: one bit for each byte, 1 MiB of text.
+_TEXT_BITS: Final = 1 << 17
 _DEFINITION: Final = re.compile(r"^[a-zA-Z_][^;{}#]*?\b(\w+)\(", re.MULTILINE)
 
 
@@ -61,6 +63,13 @@ class NativeEvidenceSystem(NativeSystem):
     def rows(self) -> Mapping[str, Mapping[tuple[Scalar, ...], int]]:
         """No predicates are declared for C."""
         return {}
+
+    def progress(self) -> int:
+        """How many blocks ran: grows with every block that runs for the first time."""
+        return sum(
+            int.from_bytes(worker.coverage()[:_TEXT_BITS], "little").bit_count()
+            for worker in self._native.workers
+        )
 
     def forget(self) -> None:
         """Forget what ran."""
@@ -92,6 +101,15 @@ class NativeTier:
         self._steps: list[StepTree] = make_steps(
             tree, series, self._scratch, allow_build_files=allow_build_files
         )
+        self.limits: Mapping[str, str] = {
+            "architecture": f"x86-64 on {platform.machine()}, one task, no weak memory",
+            "configuration": "allnoconfig with the shim's kconfig.fragment; without the hugetlb "
+            "vmemmap optimisation, GENERIC_BUG, PER_VMA_LOCK and inlined unlocks",
+            "compiler": compiler_version(),
+            "kernel": tree.release,
+            "isolation": sandbox.describe(),
+            "coverage": "lines, by the basic blocks the compiler marks",
+        }
         self._images: dict[tuple[int, bool], NativeImage | str] = {}
         self._maps: dict[Path, CoverageMap] = {}
 
@@ -104,21 +122,6 @@ class NativeTier:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    @property
-    def limits(self) -> Mapping[str, str]:
-        """What every verdict of this tier must state."""
-        image = self._images.get((0, False)) or self._images.get((0, True))
-        compiler = image.compiler if isinstance(image, NativeImage) else "gcc"
-        return {
-            "architecture": f"x86-64 on {platform.machine()}, one task, no weak memory",
-            "configuration": "allnoconfig with the shim's kconfig.fragment; without the hugetlb "
-            "vmemmap optimisation, GENERIC_BUG, PER_VMA_LOCK and inlined unlocks",
-            "compiler": compiler,
-            "kernel": self._tree.release,
-            "isolation": sandbox.describe(),
-            "coverage": "lines, by the basic blocks the compiler marks",
-        }
 
     def image(self, step: int, *, coverage: bool = False) -> NativeImage:
         """The image of a step.
@@ -163,9 +166,20 @@ class NativeTier:
         image = self.image(step, coverage=evidence)
         if not evidence:
             return NativeSystem(image)
+        return NativeEvidenceSystem(image, self._map(image))
+
+    def _map(self, image: NativeImage) -> CoverageMap:
         if image.path not in self._maps:
             self._maps[image.path] = CoverageMap(image.path)
-        return NativeEvidenceSystem(image, self._maps[image.path])
+        return self._maps[image.path]
+
+    def _code_lines(self, step: int) -> frozenset[str] | None:
+        """The lines of a step that hold code; None if it cannot be built."""
+        try:
+            functions = self._map(self.image(step, coverage=True)).functions()
+        except BuildError:
+            return None
+        return frozenset(line for lines in functions.values() for line in lines)
 
     def new_warnings(self, step: int) -> dict[str, tuple[str, ...]]:
         """Compiler warnings of a step that the step before did not have, by file.
@@ -198,19 +212,42 @@ class NativeTier:
             one, two = self._text(before, name), self._text(after, name)
             if one != two:
                 _note_changes(name, one, two, lines_before, lines_after)
-        identical = self._same_code(before, after)
-        functions = tuple(
-            Change(
-                name,
+        if self._same_code(before, after):
+            return Changes(identical=True, hunks=tuple(hunks))
+        # declarations, comments and braces hold no code: they owe nothing
+        code = self._code_lines(before), self._code_lines(after)
+        functions: list[Change] = []
+        for name in sorted({*lines_before, *lines_after}):
+            old, new = (
+                frozenset(lines.get(name, ())) & (known if known is not None else lines[name])
+                if name in lines
+                else frozenset[str]()
+                for lines, known in zip((lines_before, lines_after), code, strict=True)
+            )
+            role: Role = (
                 "changed"
                 if name in lines_before and name in lines_after
-                else ("added" if name in lines_after else "removed"),
-                frozenset(lines_before.get(name, ())),
-                frozenset(lines_after.get(name, ())),
+                else ("added" if name in lines_after else "removed")
             )
-            for name in sorted({*lines_before, *lines_after})
-        )
-        return Changes(identical=identical, functions=functions, hunks=tuple(hunks))
+            functions.append(Change(name, role, old, new))
+        changed = {*lines_before, *lines_after}
+        callers = self._callers(before, changed) | self._callers(after, changed)
+        functions += [Change(name, "caller") for name in sorted(callers - changed)]
+        return Changes(identical=False, functions=tuple(functions), hunks=tuple(hunks))
+
+    def _callers(self, step: int, names: set[str]) -> set[str]:
+        """The hosted functions that call any of the names, by their text."""
+        if not names:
+            return set()
+        pattern = re.compile(r"\b(" + "|".join(map(re.escape, sorted(names))) + r")\(")
+        found: set[str] = set()
+        for name in HOSTED:
+            text = self._text(step, name)
+            owners = _function_of(text)
+            for number, line in enumerate(text.splitlines(), start=1):
+                if owners[number] and line[:1] in "\t " and pattern.search(line):
+                    found.add(owners[number])
+        return found
 
     def _text(self, step: int, name: str) -> str:
         tree = self._steps[step].tree

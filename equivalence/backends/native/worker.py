@@ -210,12 +210,16 @@ class Worker:
                 return None
 
     def _resident(self) -> int:
-        """Base pages that the worker and its children hold, as far as can be seen."""
-        try:
-            with open(f"/proc/{self._process.pid}/statm") as file:
-                return int(file.read().split()[1])
-        except (OSError, ValueError, IndexError):
-            return 0
+        """Base pages that the worker and everything below it hold, as far as can be seen."""
+        total, waiting = 0, [self._process.pid]
+        while waiting:
+            pid = waiting.pop()
+            try:
+                total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+                waiting += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+            except (OSError, ValueError, IndexError):
+                continue
+        return total
 
     def run(self, jobs: Sequence[Job], *, decode: bool = True) -> list[RawTrace]:
         """Run traces, each in a child of its own.

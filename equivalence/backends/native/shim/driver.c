@@ -370,8 +370,18 @@ static long fail_kmalloc(s64 count, s64 skip, s64 what)
 	return 0;
 }
 
-/* Buffers for devices: pinned for long, let go together or at exit. */
-static long pin(struct nh_proc *proc, unsigned long start, unsigned long pages)
+/* Where a process keeps a pin, or the place after its last one. */
+static struct nh_pin **find_pin(struct nh_proc *proc, s64 name)
+{
+	struct nh_pin **at = &proc->pins;
+
+	while (*at && (*at)->name != name)
+		at = &(*at)->next;
+	return at;
+}
+
+/* Buffers for devices: pinned for long, let go by name or before exit. */
+static long pin(struct nh_proc *proc, unsigned long start, unsigned long pages, s64 name)
 {
 	struct nh_pin *made;
 	long got;
@@ -386,20 +396,19 @@ static long pin(struct nh_proc *proc, unsigned long start, unsigned long pages)
 		kvfree(made);
 		return got < 0 ? got : -EFAULT;
 	}
+	made->name = name;
 	made->count = pages;
-	made->next = proc->pins;
-	proc->pins = made;
+	made->next = NULL;
+	*find_pin(proc, name) = made;
 	return 0;
 }
-static void unpin(struct nh_proc *proc)
+static void unpin(struct nh_pin **at)
 {
-	while (proc->pins) {
-		struct nh_pin *pin = proc->pins;
+	struct nh_pin *pin = *at;
 
-		proc->pins = pin->next;
-		unpin_user_pages(pin->page, pin->count);
-		kvfree(pin);
-	}
+	*at = pin->next;
+	unpin_user_pages(pin->page, pin->count);
+	kvfree(pin);
 }
 
 static long run_op(const struct nh_op *op)
@@ -528,8 +537,12 @@ static long run_op(const struct nh_op *op)
 		return do_fork_op(proc, &nh_procs[a[1]]);
 	case OP_EXIT:
 	case OP_KILL:
+		/* A killed process would unpin some time after its end. */
+		if (op->kind == OP_KILL && proc->pins)
+			REFUSE;
+		while (proc->pins)
+			unpin(&proc->pins);
 		got = nh_task_exit(proc->task);
-		unpin(proc);
 		nh_settle();
 		nh_set_current(&init_task);
 		kfree(proc->task);
@@ -537,9 +550,14 @@ static long run_op(const struct nh_op *op)
 		return got;
 	case OP_SET_NR_MEMPOLICY:
 		return pool_store(-1, a[2], "nr_hugepages_mempolicy", a[1]);
-	case OP_UNPIN:
-		unpin(proc);
+	case OP_UNPIN: {
+		struct nh_pin **at = find_pin(proc, a[1]);
+
+		if (!*at)
+			REFUSE;
+		unpin(at);
 		return 0;
+	}
 	case OP_SCHED_SETAFFINITY:
 		if (a[1] < 0 || a[1] >= nh_node_count)
 			return -EINVAL;
@@ -644,7 +662,9 @@ static long run_op(const struct nh_op *op)
 	case OP_MADVISE:
 		return call(__x64_sys_madvise, base + start * page, length * page, a[4], 0, 0, 0);
 	case OP_PIN:
-		return pin(proc, base + start * page, length * (page >> PAGE_SHIFT));
+		if (*find_pin(proc, a[4]))
+			REFUSE;
+		return pin(proc, base + start * page, length * (page >> PAGE_SHIFT), a[4]);
 	case OP_MBIND:
 		return set_policy(proc, slot, start, length, a[4], a[5]);
 	case OP_MREMAP: {

@@ -23,6 +23,7 @@ struct nh_map {
 
 struct nh_pin {
 	struct nh_pin *next;
+	s64 name;
 	unsigned long count;
 	struct page *page[];
 };
