@@ -71,7 +71,16 @@ KMALLOCS: Final = (
 _NO_KIND: Final = 0xFFFF
 
 #: Room for names, as the driver has it. (A process has 16 mappings at a time, by any names.)
-ROOM: Final = {"proc": 32, "map": 4096, "fd": 16, "mount": 8, "cgroup": 8, "shm": 8, "name": 26, "pin": 64}
+ROOM: Final = {
+    "proc": 32,
+    "map": 4096,
+    "fd": 16,
+    "mount": 8,
+    "cgroup": 8,
+    "shm": 8,
+    "name": 26,
+    "pin": 64,
+}
 
 _RECORD = struct.Struct("<II10q")
 RECORD_BYTES: Final = _RECORD.size
@@ -110,11 +119,28 @@ _ABSENT: Final = -1
 _WORD = (1 << 64) - 1
 
 
+#: Arguments that are words, and those that the driver knows.
+_WORDS: Final = (
+    ("madvise", "advice", frozenset(_ADVICE)),
+    ("fallocate", "mode", frozenset(_FALLOCATE)),
+    ("mbind", "mode", frozenset(_POLICY)),
+    ("set_mempolicy", "mode", frozenset(_POLICY)),
+    ("mprotect", "prot", frozenset(_PROT)),
+    ("mmap", "prot", frozenset(_PROT)),
+    ("mmap", "type", frozenset(_TYPE)),
+    ("fail_kmalloc", "what", frozenset(KMALLOCS)),
+)
+
+
 def lacks(op: Op) -> bool:
     """Whether this tier cannot run the operation, and refuses it."""
-    if op.kind == "fail_kmalloc":
-        return op.args.get("what", "region") not in KMALLOCS
-    return op.kind not in _NUMBER
+    if op.kind not in _NUMBER:
+        return True
+    return any(
+        op.args[key] not in words
+        for kind, key, words in _WORDS
+        if kind == op.kind and key in op.args
+    )
 
 
 class Encoder:
