@@ -10,8 +10,8 @@ thing in one sentence. A reason that the run itself refutes counts as missing to
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from equivalence.search import Findings, Points, Rows, Side
@@ -50,6 +50,8 @@ class Search:
     measured: str = ""
     #: Why the search ended before its budget was spent ("" if it did not).
     cut_short: str = ""
+    #: Predicate and inputs -> the text of a shortest trace that evaluates it with them.
+    reached: Mapping[tuple[str, tuple[Scalar, ...]], str] = field(default_factory=dict)
 
 
 def gather(
@@ -61,7 +63,9 @@ def gather(
     """All evidence of one pair, and what is missing in it."""
     findings = search.findings
     sides = (findings.before, findings.after)
-    predicates = tuple(_predicate(p, *(side.rows for side in sides)) for p in changes.predicates)
+    predicates = tuple(
+        _predicate(p, *(side.rows for side in sides), search.reached) for p in changes.predicates
+    )
     return Evidence(
         searches=search.searches,
         outcomes={
@@ -98,8 +102,8 @@ def judge(changes: Changes, evidence: Evidence, *, diverged: bool, declared: boo
     return Verdict.INADEQUATE if evidence.missing else Verdict.NO_DIVERGENCE
 
 
-def rung(changes: Changes, evidence: Evidence, verdict: Verdict) -> Rung:
-    """The strongest thing that holds."""
+def rung(changes: Changes, evidence: Evidence, verdict: Verdict, *, fixpoint: bool = False) -> Rung:
+    """The strongest thing that holds; ``fixpoint``: an exhaustive search met no bound."""
     if verdict in (Verdict.DIVERGED, Verdict.CHANGED_AS_DECLARED, Verdict.NOT_CHECKED):
         return "nothing"
     if changes.identical:
@@ -107,10 +111,18 @@ def rung(changes: Changes, evidence: Evidence, verdict: Verdict) -> Rung:
     proven = changes.only_predicates and not changes.undeclared and evidence.predicates
     if proven and all(predicate.equal_everywhere for predicate in evidence.predicates):
         return "predicates equal on every input"
-    return "no divergence in N ops" if verdict is Verdict.NO_DIVERGENCE else "nothing"
+    if verdict is Verdict.EXHAUSTED and fixpoint:
+        return "fixpoint in the stated world"
+    agreed = verdict in (Verdict.NO_DIVERGENCE, Verdict.EXHAUSTED)
+    return "no divergence in N ops" if agreed else "nothing"
 
 
-def _predicate(predicate: Predicate, before: Rows, after: Rows) -> PredicateEvidence:
+def _predicate(
+    predicate: Predicate,
+    before: Rows,
+    after: Rows,
+    reached: Mapping[tuple[str, tuple[Scalar, ...]], str],
+) -> PredicateEvidence:
     none: Counter[tuple[Scalar, ...]] = Counter()
     counts = (before.get(predicate.name, none), after.get(predicate.name, none))
     rows = tuple(
@@ -121,6 +133,7 @@ def _predicate(predicate: Predicate, before: Rows, after: Rows) -> PredicateEvid
             before_count=counts[0][inputs],
             after_count=counts[1][inputs],
             unreachable=predicate.unreachable.get(inputs),
+            reached_by=reached.get((predicate.name, inputs)),
         )
         for inputs in predicate.domain
     )

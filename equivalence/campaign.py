@@ -1,6 +1,6 @@
 """The searches of one pair, in rounds of jobs, until the budget is spent or something diverges.
 
-Round 0 replays kept traces. In every later round the first job is Hypothesis's and the others are
+Round 0 replays kept traces and the subject's examples. In every later round the first job is Hypothesis's and the others are
 the sampler's, which varies traces that reached new code in the rounds before. All jobs of a round
 are independent and their results are taken in order, so nothing depends on timing unless the time
 limit or Ctrl-C ends the run.
@@ -9,13 +9,14 @@ limit or Ctrl-C ends the run.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from equivalence.events import OnEvent, PairName, Progress
+from equivalence.explorer import Bounds, Row, SmallWorld
 from equivalence.jobs import Job, Kind, Pool, Stop, derive_seed
 from equivalence.search import Findings, Points
 from equivalence.store import CACHE
@@ -60,6 +61,11 @@ class Config:
     command: str = "equivcheck run"
     replay: str = "equivcheck replay {trace}"
     mutate: Mutate | None = None
+    #: Explore these worlds whole, in place of searches that draw traces.
+    worlds: tuple[SmallWorld, ...] = ()
+    bounds: Bounds = Bounds()  # noqa: RUF009 -- frozen
+    #: Folder where explorations are kept, to be gone on with.
+    checkpoints: Path | None = None
 
 
 @dataclass(slots=True)
@@ -73,26 +79,31 @@ class Found:
     searches: dict[str, SearchEvidence] = field(default_factory=dict)
     budget: int = 0
     cut_short: str = ""
+    #: Of an exhaustive search: states, and the bound of each world ("": its fixpoint).
+    states: int | None = None
+    bounds: dict[str, str] = field(default_factory=dict)
+    reached: dict[Row, Trace] = field(default_factory=dict)
 
 
 def search_pair(
     pool: Pool,
     config: Config,
     name: PairName,
-    kept: tuple[Trace, ...],
+    kept: Sequence[Trace],
+    examples: Sequence[Trace],
     known: frozenset[str],
     deadline: float | None,
     stop: Stop,
     on_event: OnEvent,
 ) -> Found:
-    """Search one pair; ``kept`` traces are replayed first, ``known`` defects not told again."""
+    """Search one pair: ``kept`` traces and ``examples`` first; ``known`` defects are not told."""
     share = max(CONTROL_LEAST, config.ops // CONTROL_SHARE)
     found = Found(budget=share if name.against == "self" else config.ops)
     findings = found.findings
     cache = None if config.store is None else config.store / CACHE
-    seeds = list(kept[:MAX_SEEDS])
+    seeds = [*kept, *examples][:MAX_SEEDS]
     seen: tuple[Points, Points] = ({}, {})
-    for number, jobs in enumerate(_rounds(config, name, found.budget, kept)):
+    for number, jobs in enumerate(_rounds(config, name, found.budget, kept, examples)):
         ready = [replace(job, known=known, seen=seen, deadline=deadline) for job in jobs]
         if number > 0:
             ready = [replace(job, traces=tuple(seeds), cache=cache) for job in ready]
@@ -126,10 +137,18 @@ def deadline_of(config: Config, started: float, left: int) -> float | None:
 
 
 def _rounds(
-    config: Config, name: PairName, budget: int, kept: tuple[Trace, ...]
+    config: Config,
+    name: PairName,
+    budget: int,
+    kept: Sequence[Trace],
+    examples: Sequence[Trace],
 ) -> Iterator[list[Job]]:
     control = name.against == "self"
-    yield [] if control else [Job("replay", name.before, name.after, traces=kept)]
+    replays: list[Job] = []
+    if not control:
+        for kind, traces in (("kept", kept), ("examples", examples)):
+            replays += [Job(kind, name.before, name.after, traces=part) for part in _parts(traces)]
+    yield replays
     spent = number = 0
     while spent < budget:
         jobs: list[Job] = []
@@ -141,6 +160,20 @@ def _rounds(
             spent += ops
             number += 1
         yield jobs
+
+
+def _parts(traces: Sequence[Trace]) -> Iterator[tuple[Trace, ...]]:
+    """The traces in parts of about a job's number of operations, in order."""
+    part: list[Trace] = []
+    size = 0
+    for trace in traces:
+        part.append(trace)
+        size += len(trace.ops)
+        if size >= CHUNK:
+            yield tuple(part)
+            part, size = [], 0
+    if part:
+        yield tuple(part)
 
 
 def _take(found: Found, kind: str, part: Findings) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from equivalence.explorer import Exploring
 from models.schema.result import Against, Counterexample, Defect, Pair, Result
 
 
@@ -46,6 +47,14 @@ class Progress:
     budget: int
     traces: int
     states: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExploreProgress:
+    """How far the exploration of one world of a pair has come."""
+
+    pair: PairName
+    exploring: Exploring
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +114,7 @@ Event = (
     RunStarted
     | PairStarted
     | Progress
+    | ExploreProgress
     | Shrinking
     | DivergenceFound
     | DefectFound

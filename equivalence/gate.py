@@ -39,6 +39,7 @@ from equivalence.events import (
     Shrinking,
     Stopped,
 )
+from equivalence.exhaust import explore_pair
 from equivalence.explain import (
     Minimal,
     confirm,
@@ -113,6 +114,8 @@ class _Run:
         self.started = time.monotonic()
         self.pairs: list[Pair] = []
         self.timings: list[PairTiming] = []
+        self.kept: tuple[Trace, ...] = ()
+        self.examples: tuple[Trace, ...] = ()
         self.defects: list[Defect] = []
         self.controls: dict[int, Control] = {}
         self.notes: list[str] = []
@@ -122,12 +125,13 @@ class _Run:
 
     def result(self) -> Result:
         """Run everything."""
-        kept = self._kept()
+        self.kept = self._load()
+        self.examples = tuple(self.subject.examples())
         names = plan(self.tier.patches, self.config.against)
         self.tell(RunStarted(names, self.config.ops))
         with interruptible(self.stop), Pool(self.worker, self.config.jobs) as pool:
             for position, name in enumerate(names):
-                self._pair(pool, name, kept, len(names) - position)
+                self._pair(pool, name, len(names) - position)
         if self.stop:
             self.tell(Stopped("interrupted"))
         elif self.truncated:
@@ -136,20 +140,18 @@ class _Run:
         self.tell(RunFinished(result))
         return result
 
-    def _kept(self) -> tuple[Trace, ...]:
-        """Kept traces first, then the subject's examples."""
-        kept: list[Trace] = []
-        if self.store is not None:
-            self.store.prepare()
-            kept += self.store.load(self.subject.name, self._check)
-        return (*kept, *self.subject.examples())
+    def _load(self) -> tuple[Trace, ...]:
+        if self.store is None:
+            return ()
+        self.store.prepare()
+        return tuple(self.store.load(self.subject.name, self._check))
 
     def _check(self, trace: Trace) -> None:
         self.subject.check_world(trace.world)
         for op in trace.ops:
             self.subject.check_op(op)
 
-    def _pair(self, pool: Pool, name: PairName, kept: tuple[Trace, ...], left: int) -> None:
+    def _pair(self, pool: Pool, name: PairName, left: int) -> None:
         started = time.monotonic()
         self.tell(PairStarted(name))
         obstacles = {k: self.tier.obstacle(k) for k in (name.before, name.after)}
@@ -157,7 +159,7 @@ class _Run:
         if obstacle is not None:
             pair = self._said(name, Verdict.NOT_CHECKED, obstacle, Found())
         else:
-            pair = self._checked(pool, name, kept, left)
+            pair = self._checked(pool, name, left)
         seconds = time.monotonic() - started
         self.pairs.append(pair)
         self.timings.append(
@@ -170,10 +172,10 @@ class _Run:
         )
         self.tell(PairFinished(name, pair, seconds))
 
-    def _checked(self, pool: Pool, name: PairName, kept: tuple[Trace, ...], left: int) -> Pair:
+    def _checked(self, pool: Pool, name: PairName, left: int) -> Pair:
         """Search and judge; what goes wrong in that is this pair's verdict, not the run's end."""
         try:
-            return self._verdict(name, self._search(pool, name, kept, left))
+            return self._verdict(name, self._search(pool, name, left))
         except Exception as error:
             place = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(place.filename).name}:{place.lineno}"
@@ -184,13 +186,15 @@ class _Run:
                 )
             return self._said(name, Verdict.ERROR, reason, Found())
 
-    def _search(self, pool: Pool, name: PairName, kept: tuple[Trace, ...], left: int) -> Found:
+    def _search(self, pool: Pool, name: PairName, left: int) -> Found:
         if name.against != "self" and self.tier.changes(name.before, name.after).identical:
             return Found()
         both = {name.before, name.after}
         known = frozenset(d.invariant for d in self.defects if both <= set(d.steps))
         deadline = deadline_of(self.config, self.started, left)
-        found = search_pair(pool, self.config, name, kept, known, deadline, self.stop, self.tell)
+        exhaust = self.config.worlds and name.against != "self"
+        how = explore_pair if exhaust else search_pair
+        found = how(pool, self.config, name, kept, known, deadline, self.stop, self.tell)
         self.truncated |= bool(found.cut_short)
         return found
 
@@ -241,7 +245,12 @@ class _Run:
         verdict = judge(
             changes, evidence, diverged=example is not None, declared=self._declared(name)
         )
+        if verdict is Verdict.NO_DIVERGENCE and found.bounds:
+            verdict = Verdict.EXHAUSTED
         reasons = {
+            Verdict.EXHAUSTED: "; ".join(
+                f"world {world}: {bound or 'its fixpoint'}" for world, bound in found.bounds.items()
+            ),
             Verdict.DIVERGED: f"{example.field} differs" if example is not None else "",
             Verdict.CHANGED_AS_DECLARED: f"{example.field} differs" if example is not None else "",
             Verdict.INADEQUATE: "; ".join(evidence.missing),
@@ -258,11 +267,11 @@ class _Run:
             title=self._title(name),
             against=name.against,
             verdict=verdict,
-            rung=rung(changes, evidence, verdict),
+            rung=rung(changes, evidence, verdict, fixpoint=not any(found.bounds.values())),
             reason=reasons.get(verdict, ""),
             ops=found.findings.ops,
             traces=found.findings.traces,
-            states=len(found.findings.states),
+            states=len(found.findings.states) if found.states is None else found.states,
             evidence=evidence,
             counterexample=example,
         )
@@ -296,6 +305,7 @@ class _Run:
             (self._coverable(name.before, 0), self._coverable(name.after, 1)),
             self.tier.limits.get("coverage", ""),
             found.cut_short,
+            {row: format_trace(trace) for row, trace in found.reached.items()},
         )
         mutants = mutate(name) if mutate is not None and not changes.identical else None
         return gather(changes, search, self.subject.goals, mutants)

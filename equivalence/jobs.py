@@ -21,10 +21,11 @@ from multiprocessing.sharedctypes import RawArray
 from pathlib import Path
 from random import Random
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from equivalence.control import ControlSession
 from equivalence.driver import Lockstep
+from equivalence.explorer import Expander, Expansion, Part
 from equivalence.machine import search
 from equivalence.oracle import Oracle, oracle_for
 from equivalence.sampler import sample
@@ -32,7 +33,7 @@ from equivalence.search import Findings, Points, Session, replay
 from equivalence.subject import Relation, Subject, System, Tier
 from models.schema.trace import Trace
 
-Kind = Literal["replay", "machine", "sampler", "control"]
+Kind = Literal["kept", "examples", "machine", "sampler", "control"]
 
 
 class Stop:
@@ -53,7 +54,7 @@ class Stop:
 class Job:
     """One search of one pair.
 
-    ``traces`` are what a replay runs and what the sampler varies. ``deadline`` is a time of the
+    ``traces`` are what a replay runs (kept ones thoroughly) and what the sampler varies. ``deadline`` is a time of the
     monotonic clock, which all processes share. ``cache`` is Hypothesis's folder; only a job that
     always runs to its end may ``remember`` there what failed, or timing would change results.
     """
@@ -107,14 +108,21 @@ class Worker:
         oracle = self.oracle(before, after)
         return Lockstep(self.system(before, 0), self.system(after, 1), oracle)
 
-    def run(self, job: Job) -> Findings:
+    @overload
+    def run(self, job: Job) -> Findings: ...
+    @overload
+    def run(self, job: Expansion) -> Part: ...
+    def run(self, job: Job | Expansion) -> Findings | Part:
         """Run one job to its end."""
+        if isinstance(job, Expansion):
+            lockstep = self.lockstep(job.before, job.after)
+            return Expander(self.subject, lockstep, job.known).expand(job)
         make = ControlSession if job.kind == "control" else Session
         lockstep = self.lockstep(job.before, job.after)
         session = make(self.subject, lockstep, job.known, lambda: self._late(job), job.seen)
         generator = self.subject.generator()
-        if job.kind == "replay":
-            replay(session, job.traces)
+        if job.kind in ("kept", "examples"):
+            replay(session, job.traces, True if job.kind == "kept" else None)
         elif job.kind == "machine":
             search(session, generator, job.seed, job.ops, job.cache, job.remember)
         else:
@@ -135,7 +143,7 @@ def _adopt(worker: Worker) -> None:
     _worker = worker
 
 
-def _run(job: Job) -> Findings:
+def _run(job: Any) -> Any:
     assert _worker is not None
     return _worker.run(job)
 
@@ -161,7 +169,11 @@ class Pool(AbstractContextManager["Pool"]):
         if self._executor is not None:
             self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def map(self, jobs: Iterable[Job]) -> Generator[Findings, None, None]:
+    @overload
+    def map(self, jobs: Iterable[Job]) -> Generator[Findings, None, None]: ...
+    @overload
+    def map(self, jobs: Iterable[Expansion]) -> Generator[Part, None, None]: ...
+    def map(self, jobs: Iterable[Any]) -> Generator[Any, None, None]:
         """The findings of jobs, in their order; those not asked for are not run to their end.
 
         Raises:
@@ -170,7 +182,7 @@ class Pool(AbstractContextManager["Pool"]):
         if self._executor is None:
             yield from map(self._worker.run, jobs)
             return
-        futures: list[Future[Findings]] = [self._executor.submit(_run, job) for job in jobs]
+        futures: list[Future[Any]] = [self._executor.submit(_run, job) for job in jobs]
         try:
             for future in futures:
                 yield future.result()

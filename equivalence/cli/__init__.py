@@ -17,6 +17,7 @@ from models.schema.result import INTERRUPTED
 #: Command -> the module that has it. Modules are loaded when they are needed.
 COMMANDS: Final = {
     "run": "run",
+    "explore": "explore",
     "replay": "replay",
     "shrink": "shrink",
     "calibrate": "calibrate",

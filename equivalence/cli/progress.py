@@ -91,6 +91,13 @@ class Lines:
                 return f"{len(pairs)} pairs, {ops:,} ops each"
             case events.Progress(pair, ops, budget) if time.monotonic() - self._last_s > EVERY_S:
                 return f"  {name_of(pair)}: {ops:,} of {budget:,} ops"
+            case events.ExploreProgress(pair, now) if time.monotonic() - self._last_s > EVERY_S:
+                rate = now.transitions / now.seconds if now.seconds else 0.0
+                where = f"  {name_of(pair)}: world {now.world}, depth {now.depth}"
+                return (
+                    f"{where}: {now.states:,} states, {now.frontier:,} to expand, "
+                    f"{now.transitions:,} transitions, {rate:,.0f}/s"
+                )
             case events.PairFinished(pair, result, seconds):
                 self._done += 1
                 done = f"[{self._done}/{self._pairs}] {name_of(pair)}: {result.verdict.value}"

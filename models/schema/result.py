@@ -180,6 +180,8 @@ class PredicateRow(Model):
     before_count: Count
     after_count: Count
     unreachable: Text | None = None
+    #: A shortest trace that evaluates it with these inputs, where an exhaustive search found one.
+    reached_by: Text | None = None
 
 
 class PredicateEvidence(Model):

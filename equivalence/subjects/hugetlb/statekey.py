@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from models.hugetlb.structs import ResvMap
+from models.hugetlb.structs import HugetlbCgroup, ResvMap
 from models.kernel.structs import AddressSpace, AnonVma
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def key_state() -> Hashable:
     for number, owner in enumerate(owners):
         owner.canon = number
     canon_next = len(folios)
-    key = digest_state(), hidden_state(folios, inodes)
+    key = digest_state(), hidden_state(folios, inodes), hidden_cgroups(owners)
     for folio, canon, data in saved:
         folio.canon = canon
         folio.data = data
@@ -129,11 +129,9 @@ def hidden_state(folios: list[Any], inodes: list[Any]) -> Hashable:
         for vma in task.mm.vmas:
             vmas[id(vma)] = len(vmas)
             hidden_vma(out, files, anons, vma)
-        for address, slot in task.mm.page_table.items():
-            if slot.pte.young:
-                out.append(address)
-        for pinned in task.pins:
-            out += (pinned.address, pinned.length, pinned.refs)
+        out += sorted(task.mm.page_table)
+        for name, pinned in task.pins.items():
+            out += (name, pinned.address, pinned.length)
             out += [folio.canon for folio in pinned.pages]
         out.append("|")
     for sb in all_superblocks():
@@ -169,6 +167,18 @@ def hidden_state(folios: list[Any], inodes: list[Any]) -> Hashable:
             out += (memory.refcount, memory.online, memory.cgroup.memory.usage)
             out.append(memory.cgroup.memory.max)
     out += sorted(machine.warned_once)
+    return tuple(out)
+
+
+def hidden_cgroups(owners: list[Any]) -> Hashable:
+    """Counters of cgroups, those of removed ones too, and what keeps them."""
+    out: list[Any] = []
+    for owner in owners:
+        if owner.__class__ is HugetlbCgroup:
+            out += (owner.canon, owner.css.refcount, owner.css.online)
+            out.append(-1 if owner.parent is None else owner.parent.canon)
+            for counter in (*owner.hugepage, *owner.rsvd_hugepage):
+                out += (counter.usage, counter.max)
     return tuple(out)
 
 
