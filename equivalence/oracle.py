@@ -21,6 +21,9 @@ from equivalence.subject import Excluded, Observation, Relation, System
 from models.schema.divergence import ABSENT, Difference, Path
 from models.schema.outcome import Outcome
 
+#: A BUG or a signal says more than that the call failed.
+_TELLING: Final = ("ending", "signal", "ret", "errno", "si_code", "value", "detail", "warnings")
+
 #: How many differing fields of one operation are kept.
 MAX_DIFFERENCES: Final = 64
 
@@ -70,8 +73,9 @@ def oracle_for(
 
 
 def outcome_differences(before: Outcome, after: Outcome) -> Iterator[Difference]:
-    """The fields in which two outcomes differ, in the order of the fields."""
-    for name, one, other in zip(Outcome._fields, before, after, strict=True):
+    """The fields in which two outcomes differ, the most telling first."""
+    for name in _TELLING:
+        one, other = getattr(before, name), getattr(after, name)
         if one != other:
             yield Difference(("outcome", name), one, other)
 

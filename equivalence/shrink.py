@@ -143,8 +143,13 @@ class Shrinker:
         return True
 
     def _take(self, trace: Trace) -> None:
-        self.best = trace
+        self.best = trace.with_ops(self._in_order(op) for op in trace.ops)
         self._best_cost = cost(trace, self._ops, self._worlds)
+
+    def _in_order(self, op: Op) -> Op:
+        """The same operation with its arguments in the order in which the subject lists them."""
+        known = [key for key in self._ops[op.kind].domains if key in op.args]
+        return Op(op.kind, {**{key: op.args[key] for key in known}, **op.args})
 
     def _blocks(self) -> None:
         size = max(1, len(self.best.ops) // 2)
