@@ -65,14 +65,12 @@ FOLL_MADV_POPULATE: Final = 1 << 22
 class PinnedBuffer:
     """Pages that a registered buffer pins: each base page of ``pages`` counts once."""
 
-    __slots__ = ("address", "length", "pages", "refs")
+    __slots__ = ("address", "length", "pages")
 
     def __init__(self, address: int, length: int, pages: list[Folio]) -> None:
         self.address = address
         self.length = length
         self.pages = pages
-        #: Processes that have the descriptor through which it was registered.
-        self.refs = 1
 
 
 @ported("mm/gup.c", "try_grab_folio")
@@ -355,10 +353,11 @@ def io_pin_pages(uaddr: int, length: int, pages: list[Folio]) -> int:
     return ret
 
 
-def sys_pin(addr: int, length: int) -> int:
+def sys_pin(name: str, addr: int, length: int) -> int:
     """Register a buffer of ``length`` bytes with a ring of the running task: 0 or -errno.
 
     It stands for all users of long-term pins: the kernel's io_uring_register(2) does just this.
+    Each ring has one buffer, and a child closes the rings that it inherits at once.
     """
     assert machine.current is not None
     if not length:
@@ -367,16 +366,12 @@ def sys_pin(addr: int, length: int) -> int:
     ret = io_pin_pages(addr, length, pages)
     if ret:
         return ret
-    machine.current.pins.append(PinnedBuffer(addr, length, pages))
+    machine.current.pins[name] = PinnedBuffer(addr, length, pages)
     return 0
 
 
-def sys_unpin() -> int:
-    """Unregister all buffers of the running task's ring, which a child shares: 0."""
+def sys_unpin(name: str) -> int:
+    """Unregister a buffer of the running task: 0."""
     assert machine.current is not None
-    for buffer in machine.current.pins:
-        pages = buffer.pages
-        buffer.pages = []
-        unpin_user_pages(pages)
-    machine.current.pins = []
+    unpin_user_pages(machine.current.pins.pop(name).pages)
     return 0

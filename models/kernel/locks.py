@@ -50,20 +50,20 @@ def _wait(kind: str, lock: Lock | RWSem) -> None:
     hook("wait", lock)
 
 
-def out_of_fuel(kind: str, lock: Lock | RWSem) -> None:
-    """The operation has taken more locks than any that ends.
+def out_of_fuel() -> None:
+    """The operation has taken more locks than any that ends; which one was last says nothing.
 
     Raises:
         KernelHang: always.
     """
-    msg = f"{kind}({lock.name}): taken again and again, without an end"
+    msg = "goes on without an end"
     raise KernelHang(msg)
 
 
 def _acquire(kind: str, lock: Lock) -> None:
     machine.fuel -= 1
     if machine.fuel < 0:
-        out_of_fuel(kind, lock)
+        out_of_fuel()
     hook = machine.lock_hook
     if hook is not None:
         hook(kind, lock)

@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 ULONG_MAX: Final = (1 << 64) - 1
 LONG_MAX: Final = (1 << 63) - 1
-#: Locks that one operation may take. The longest operation of ordinary worlds takes a few hundred;
-#: whoever retries without an end comes past this in some hundredths of a second.
-FUEL: Final = 100_000
+#: Locks that one operation may take. The longest operation of ordinary worlds takes a few hundred,
+#: filling all the memory of the largest world some twenty thousand; whoever retries without an end
+#: comes past this in some hundredths of a second.
+FUEL: Final = 30_000
 
 
 class KernelBug(Exception):

@@ -114,7 +114,7 @@ def memfd_pin_folios(
 
 
 @ported("drivers/dma-buf/udmabuf.c", "udmabuf_create")
-def sys_memfd_pin_folios(fd: str, start: int, length: int) -> int:
+def sys_memfd_pin_folios(name: str, fd: str, start: int, length: int) -> int:
     """Make a buffer for devices of ``length`` bytes of a file: 0 or a negative errno.
 
     It holds its pages as the buffers of a ring do, and goes with them.
@@ -129,5 +129,5 @@ def sys_memfd_pin_folios(fd: str, start: int, length: int) -> int:
     fput(memfd)
     if ret < 0:
         return ret
-    task.pins.append(PinnedBuffer(0, length, folios))
+    task.pins[name] = PinnedBuffer(0, length, folios)
     return 0

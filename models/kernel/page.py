@@ -392,12 +392,13 @@ def copy_user_large_folio(dst: Folio, src: Folio, addr_hint: int, vma: VmArea) -
 def copy_folio_from_user(dst_folio: Folio, usr_src: int, allow_pagefault: bool) -> int:
     """Copy from user space; ``usr_src`` is the word that is there, as sources are not modelled.
 
+    Below 0 it stands for memory that nobody has touched: zeros, once a fault has brought them in.
     Returns 0, or the bytes not copied (here all or nothing) if the source is not present and
     faults are not allowed, or -EFAULT if the source is no memory at all.
     """
-    if not allow_pagefault and inject("copy_from_user_atomic"):
+    if not allow_pagefault and (usr_src < 0 or inject("copy_from_user_atomic")):
         return 4096 << dst_folio.order
     if allow_pagefault and inject("copy_from_user"):
         return -EFAULT
-    dst_folio.data = usr_src
+    dst_folio.data = max(usr_src, 0)
     return 0

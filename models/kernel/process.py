@@ -65,14 +65,10 @@ def do_fork(parent: Task, name: str) -> Task | int:
     cgroup_fork(child, parent)
     child.mempolicy = mpol_dup(parent.mempolicy)
     dup_fd(parent, child)
-    for buffer in parent.pins:
-        buffer.refs += 1
-        child.pins.append(buffer)
     ret = copy_mm(parent, child)
     if ret:
         # What was copied before goes again; the files have other references.
         exit_files(child)
-        exit_pins(child)
         mpol_put(child.mempolicy)
         return ret
     child.maps = dict(parent.maps)
@@ -81,12 +77,9 @@ def do_fork(parent: Task, name: str) -> Task | int:
 
 
 def exit_pins(task: Task) -> None:
-    """Close the ring of an exiting task; the last one to do so unpins its buffers."""
-    for buffer in task.pins:
-        buffer.refs -= 1
-        if buffer.refs == 0:
-            unpin_user_pages(buffer.pages)
-    task.pins = []
+    """A task unregisters its buffers before an orderly exit, the oldest first."""
+    for name in list(task.pins):
+        unpin_user_pages(task.pins.pop(name).pages)
 
 
 @ported("kernel/exit.c", "do_exit")
@@ -96,7 +89,6 @@ def do_exit(task: Task) -> None:
     exit_mmap(task.mm)
     exit_files(task)
     task_work_run()
-    exit_pins(task)
     task.alive = False
     mpol_put(task.mempolicy)
     task.mempolicy = None

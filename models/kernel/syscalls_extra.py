@@ -1,5 +1,5 @@
 # Fidelity: CUSTOM
-"""Operations that no recording has: pins, userfaultfd, memory errors, guests, and failures.
+"""Operations beyond hugetlb-trace/1: pins, userfaultfd, memory errors, guests, and failures.
 
 Lengths and offsets in huge pages.
 """
@@ -16,7 +16,6 @@ from models.kernel.guest import (
 )
 from models.kernel.gup import sys_pin, sys_unpin
 from models.kernel.memfd import sys_memfd_pin_folios
-from models.kernel.memory_failure import take_mce_signal
 from models.kernel.opframe import (
     begin,
     begin_init,
@@ -24,11 +23,6 @@ from models.kernel.opframe import (
     hstate_of,
     number,
     refuse,
-)
-from models.kernel.soft_offline import (
-    MADV_HWPOISON,
-    MADV_SOFT_OFFLINE,
-    madvise_inject_error,
 )
 from models.kernel.structs import (
     VM_UFFD_MINOR,
@@ -42,6 +36,7 @@ from models.kernel.userfaultfd import (
     sys_uffd_copy,
     sys_uffd_poison,
     sys_uffd_register,
+    sys_uffd_unregister,
 )
 
 if TYPE_CHECKING:
@@ -109,31 +104,35 @@ def op_fail_copy(args: Args) -> Outcome:
 # ---- pins ----
 
 
-def op_pin_longterm(args: Args) -> Outcome:
-    """Register a part of a mapping as a buffer that devices may use for long."""
+def op_pin(args: Args) -> Outcome:
+    """Register a part of a mapping as a buffer that devices may use for long, named ``pin``."""
     task = begin(args["proc"])
     found = page_range(task, args) if task is not None else None
-    if found is None:
+    name = str(args["pin"])
+    if task is None or found is None or name in task.pins:
         return refuse()
-    return finish(sys_pin(found[1], found[2]))
+    return finish(sys_pin(name, found[1], found[2]))
 
 
 def op_unpin(args: Args) -> Outcome:
-    """Unregister all buffers of a process, files' ones included."""
-    if begin(args["proc"]) is None:
+    """Unregister a buffer of a process, of memory or of a file."""
+    task = begin(args["proc"])
+    name = str(args["pin"])
+    if task is None or name not in task.pins:
         return refuse()
-    return finish(sys_unpin())
+    return finish(sys_unpin(name))
 
 
 def op_memfd_pin_folios(args: Args) -> Outcome:
     """Pin ``len`` huge pages of a file from ``off``, allocating what is missing."""
     task = begin(args["proc"])
     offset, length = number(args, "off", 0), number(args, "len")
-    if task is None or offset < 0 or length < 0:
+    name = str(args["pin"])
+    if task is None or offset < 0 or length < 0 or name in task.pins:
         return refuse()
     fd = str(args["fd"])
     size = file_page_size(task, fd)
-    return finish(sys_memfd_pin_folios(fd, offset * size, length * size))
+    return finish(sys_memfd_pin_folios(name, fd, offset * size, length * size))
 
 
 # ---- userfaultfd ----
@@ -149,56 +148,50 @@ def op_uffd_register(args: Args) -> Outcome:
     return finish(sys_uffd_register(found[1], found[2], modes))
 
 
-def op_uffd_copy(args: Args) -> Outcome:
-    """UFFDIO_COPY of pages that begin with the operation's number."""
+def op_uffd_unregister(args: Args) -> Outcome:
+    """UFFDIO_UNREGISTER of a part of a mapping."""
     task = begin(args["proc"])
     found = page_range(task, args) if task is not None else None
     if found is None:
         return refuse()
-    return finish(sys_uffd_copy(found[1], op_number, found[2]))
+    return finish(sys_uffd_unregister(found[1], found[2]))
+
+
+def filled_range(args: Args) -> tuple[int, int] | None:
+    """Address and length (bytes) of ``len`` huge pages of a mapping from ``page``, by default 1."""
+    task = begin(args["proc"])
+    if task is None:
+        return None
+    chosen = {"map": args["map"], "start": args["page"], "len": args.get("len", 1)}
+    found = page_range(task, chosen)
+    return found[1:] if found is not None else None
+
+
+def op_uffd_copy(args: Args) -> Outcome:
+    """UFFDIO_COPY of pages, the first of which begins with the operation's number.
+
+    With ``cold`` the source was never touched: the copy with locks held fails, and the words are 0.
+    """
+    found = filled_range(args)
+    if found is None:
+        return refuse()
+    return finish(sys_uffd_copy(found[0], op_number, found[1], bool(args.get("cold", 0))))
 
 
 def op_uffd_continue(args: Args) -> Outcome:
-    """UFFDIO_CONTINUE of a part of a mapping."""
-    task = begin(args["proc"])
-    found = page_range(task, args) if task is not None else None
+    """UFFDIO_CONTINUE of pages of a mapping."""
+    found = filled_range(args)
     if found is None:
         return refuse()
-    return finish(sys_uffd_continue(found[1], found[2]))
+    return finish(sys_uffd_continue(*found))
 
 
 def op_uffd_poison(args: Args) -> Outcome:
-    """UFFDIO_POISON of a part of a mapping."""
-    task = begin(args["proc"])
-    found = page_range(task, args) if task is not None else None
+    """UFFDIO_POISON of pages of a mapping."""
+    found = filled_range(args)
     if found is None:
         return refuse()
-    return finish(sys_uffd_poison(found[1], found[2]))
-
-
-# ---- memory errors ----
-
-
-def inject_error(args: Args, behavior: int) -> Outcome:
-    """madvise(2) of one page of a mapping; the signal that the process may get is told as well."""
-    task = begin(args["proc"])
-    chosen = {"map": args["map"], "start": args["page"], "len": 1}
-    found = page_range(task, chosen) if task is not None else None
-    if found is None:
-        return refuse()
-    outcome = finish(madvise_inject_error(behavior, found[1], found[1] + found[2]))
-    si_code = take_mce_signal()
-    return outcome._replace(signal="SIGBUS", si_code=si_code) if si_code else outcome
-
-
-def op_hwpoison(args: Args) -> Outcome:
-    """madvise(2) with MADV_HWPOISON of one page of a mapping."""
-    return inject_error(args, MADV_HWPOISON)
-
-
-def op_soft_offline_mapped(args: Args) -> Outcome:
-    """madvise(2) with MADV_SOFT_OFFLINE of one page of a mapping."""
-    return inject_error(args, MADV_SOFT_OFFLINE)
+    return finish(sys_uffd_poison(*found))
 
 
 # ---- guests ----

@@ -36,7 +36,7 @@ from models.kernel.opframe import (
     number,
     refuse,
 )
-from models.kernel.process import Touch, do_exit, do_fork, touch
+from models.kernel.process import Touch, do_exit, do_fork, exit_pins, touch
 from models.kernel.structs import PAGE_SHIFT
 from models.kernel.task import Mapping, Task
 from models.schema.outcome import Outcome
@@ -166,18 +166,19 @@ def op_fork(args: Args) -> Outcome:
 
 
 def op_exit(args: Args) -> Outcome:
-    """_exit(2)."""
+    """Unpin what is pinned, then _exit(2)."""
     task = begin(args["proc"])
     if task is None:
         return refuse()
+    exit_pins(task)
     do_exit(task)
     return finish(0)
 
 
 def op_kill(args: Args) -> Outcome:
-    """SIGKILL, until the process is gone."""
+    """SIGKILL, until the process is gone; refused while it has pins, which would go later."""
     task = begin(args["proc"])
-    if task is None:
+    if task is None or task.pins:
         return refuse()
     do_exit(task)
     return finish(0)

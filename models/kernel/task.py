@@ -67,7 +67,7 @@ class Task:
         self.cgroup: Any = None
         #: Files whose last reference this task dropped: released when it returns to user mode.
         self.task_works: list[File] = []
-        #: Buffers that are pinned for as long as a process has their ring open.
-        self.pins: list[PinnedBuffer] = []
+        #: Buffers that are pinned until they are unregistered, at the latest at exit.
+        self.pins: dict[str, PinnedBuffer] = {}
         #: The context of its userfaultfd, if it has registered a range.
         self.uffd: UserfaultfdCtx | None = None

@@ -14,7 +14,7 @@ from models.kernel.syscalls import (
 )
 from models.kernel.syscalls_extra import op_guest_destroy
 from models.kernel.syscalls_file import op_shm_rmid, op_umount
-from models.kernel.syscalls_memory import op_kill
+from models.kernel.syscalls_memory import op_exit
 
 if TYPE_CHECKING:
     from models.kernel.cgroup import cgroup_root
@@ -39,7 +39,7 @@ def tear_down() -> dict[str, Any]:
     """
     busy = 0
     for name in list(machine.tasks):
-        op_kill({"proc": name})
+        op_exit({"proc": name})
     for name in list(guests):
         op_guest_destroy({"guest": name})
     for name in list(shm_ids):

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from models.hugetlb.protect import MM_CP_UFFD_WP_RESOLVE
 from models.hugetlb.structs import huge_page_size
 from models.hugetlb.uffd import MFILL_ATOMIC_CONTINUE, MFILL_ATOMIC_COPY, MFILL_ATOMIC_POISON
 from models.kernel.errno import EAGAIN, EEXIST, EFAULT, EINVAL, ENOENT, ENOMEM, EPERM, IS_ERR
 from models.kernel.locks import RWSem, down_read, down_write, up_read, up_write
-from models.kernel.machine import bug_on
+from models.kernel.machine import bug_on, warn_on
 from models.kernel.mm import TASK_SIZE
 from models.kernel.port import ported
 from models.kernel.structs import (
@@ -28,7 +29,7 @@ from models.kernel.structs import (
     Folio,
     VmArea,
 )
-from models.kernel.vmfault import UFFD_FEATURE_SIGBUS
+from models.kernel.vmfault import UFFD_FEATURE_SIGBUS, userfaultfd_wp
 
 if TYPE_CHECKING:
     from models.hugetlb.fault import hugetlb_fault_mutex_hash, hugetlb_fault_mutex_table
@@ -38,10 +39,14 @@ if TYPE_CHECKING:
     from models.kernel.locks import mutex_lock, mutex_unlock
     from models.kernel.machine import machine
     from models.kernel.mm import find_vma, find_vma_intersection, vma_modify_flags
+    from models.kernel.mprotect import change_protection
     from models.kernel.page import copy_folio_from_user, folio_put
     from models.kernel.pgtable import huge_pte_alloc, huge_pte_none_mostly, huge_ptep_get
     from models.kernel.rmap import anon_vma_prepare
+    from models.kernel.task import Task
 
+#: Where untouched memory lies that is copied from: below 0, however long the copy.
+COLD_SOURCE: Final = -(1 << 62)
 VM_UFFD_FLAGS: Final = VM_UFFD_MISSING | VM_UFFD_WP | VM_UFFD_MINOR
 
 
@@ -87,6 +92,13 @@ def mremap_userfaultfd_prep(vma: VmArea) -> None:
         userfaultfd_reset_ctx(vma)
 
 
+def userfaultfd_of(task: Task) -> UserfaultfdCtx:
+    """The context of a process, made before its first request."""
+    if task.uffd is None:
+        task.uffd = UserfaultfdCtx(task.mm)
+    return task.uffd
+
+
 @ported("fs/userfaultfd.c", "userfaultfd_register")
 def sys_uffd_register(start: int, length: int, modes: int) -> int:
     """UFFDIO_REGISTER by the running task (bytes, VM_UFFD_* modes): 0 or -errno."""
@@ -99,13 +111,11 @@ def sys_uffd_register(start: int, length: int, modes: int) -> int:
     if ret:
         return ret
     end = start + length
-    if task.uffd is None:
-        task.uffd = UserfaultfdCtx(mm)
 
     down_write(mm.mmap_lock)
     ret = userfaultfd_check_range(mm, start, end)
     if not ret:
-        ret = userfaultfd_register_range(task.uffd, start, end, modes)
+        ret = userfaultfd_register_range(userfaultfd_of(task), start, end, modes)
     up_write(mm.mmap_lock)
     return ret
 
@@ -141,6 +151,47 @@ def userfaultfd_register_range(ctx: UserfaultfdCtx, start: int, end: int, vm_fla
             vma.uffd = ctx
         start = vma.vm_end
         vma = find_vma(mm, start)
+    return 0
+
+
+@ported("fs/userfaultfd.c", "userfaultfd_unregister")
+def sys_uffd_unregister(start: int, length: int) -> int:
+    """UFFDIO_UNREGISTER by the running task (bytes), of registered parts or not: 0 or -errno."""
+    assert machine.current is not None
+    mm = machine.current.mm
+    ret = validate_range(start, length)
+    if ret:
+        return ret
+    end = start + length
+
+    down_write(mm.mmap_lock)
+    vma = find_vma_intersection(mm, start, end)
+    if vma is None or start & (huge_page_size(hstate_vma(vma)) - 1):
+        ret = -EINVAL
+        vma = None
+    while vma is not None and vma.vm_start < end:
+        if vma.uffd is not None:
+            warn_on(not vma.vm_flags & VM_MAYWRITE, "userfaultfd_unregister: !VM_MAYWRITE")
+            start = max(start, vma.vm_start)
+            ret = userfaultfd_clear_vma(vma, start, min(end, vma.vm_end))
+            if ret:
+                break
+        start = vma.vm_end
+        vma = find_vma(mm, start)
+    up_write(mm.mmap_lock)
+    return ret
+
+
+@ported("mm/userfaultfd.c", "userfaultfd_clear_vma")
+def userfaultfd_clear_vma(vma: VmArea, start: int, end: int) -> int:
+    """Take a part of a vma (bytes) out of its context: 0 or -errno."""
+    assert vma.vm_mm is not None
+    if userfaultfd_wp(vma):
+        change_protection(vma, start, end, MM_CP_UFFD_WP_RESOLVE)
+    error = vma_modify_flags(vma.vm_mm, vma, start, end)
+    if error:
+        return error
+    userfaultfd_reset_ctx(vma)
     return 0
 
 
@@ -263,22 +314,19 @@ def mfill_atomic(
 def uffd_fill(dst: int, src: int, length: int, flags: int) -> int:
     """One ioctl that fills, by the running task: 0, -EAGAIN if only in part, or -errno."""
     assert machine.current is not None
-    ctx = machine.current.uffd
-    if ctx is None:
-        return -EINVAL
     ret = validate_range(dst, length)
     if ret:
         return ret
-    ret = mfill_atomic(ctx, dst, src, length, flags)
+    ret = mfill_atomic(userfaultfd_of(machine.current), dst, src, length, flags)
     if ret < 0:
         return ret
     return 0 if ret == length else -EAGAIN
 
 
 @ported("fs/userfaultfd.c", "userfaultfd_copy")
-def sys_uffd_copy(dst: int, src: int, length: int) -> int:
-    """UFFDIO_COPY by the running task, in bytes: 0 or -errno."""
-    return uffd_fill(dst, src, length, MFILL_ATOMIC_COPY)
+def sys_uffd_copy(dst: int, src: int, length: int, cold: bool) -> int:
+    """UFFDIO_COPY by the running task, in bytes, from ``cold`` or touched memory: 0 or -errno."""
+    return uffd_fill(dst, COLD_SOURCE if cold else src, length, MFILL_ATOMIC_COPY)
 
 
 @ported("fs/userfaultfd.c", "userfaultfd_continue")

@@ -64,6 +64,10 @@ class World:
         """Run an operation; the name of its errno."""
         return self(line).errno
 
+    def refused(self, line: str) -> bool:
+        """Run an operation; whether it never reached the kernel."""
+        return self.system.apply(parse_line(line)).ending == "refused"
+
     def read(self, proc: str, name: str, page: int = 0) -> int | None:
         """The word at the start of a page."""
         return self(f"touch_read proc={proc} map={name} page={page}").value

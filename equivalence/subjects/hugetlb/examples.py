@@ -41,7 +41,7 @@ _TEXTS: Final = (
     spawn id=A
     mmap proc=A map=m1 type=private len=1
     touch_write proc=A map=m1 page=0
-    pin_longterm proc=A map=m1 start=0 len=1
+    pin proc=A pin=p1 map=m1 start=0 len=1
     fork proc=A child=B
     fork proc=A child=C
     """,
@@ -51,7 +51,7 @@ _TEXTS: Final = (
     spawn id=A
     mmap proc=A map=m1 type=private len=1 noreserve=1
     touch_write proc=A map=m1 page=0
-    pin_longterm proc=A map=m1 start=0 len=1
+    pin proc=A pin=p1 map=m1 start=0 len=1
     fork proc=A child=B
     fork proc=A child=C
     """,
@@ -88,8 +88,8 @@ _TEXTS: Final = (
     mmap proc=A map=m2 type=private len=1 fd=f1 off=1 noreserve=1
     touch_write proc=A map=m1 page=0
     touch_write proc=A map=m2 page=0
-    pin_longterm proc=A map=m1 start=0 len=1
-    pin_longterm proc=A map=m2 start=0 len=1
+    pin proc=A pin=p1 map=m1 start=0 len=1
+    pin proc=A pin=p2 map=m2 start=0 len=1
     fork proc=A child=B
     """,
 )

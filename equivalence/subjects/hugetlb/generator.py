@@ -28,6 +28,7 @@ from equivalence.subjects.hugetlb.ops import (
     MOUNTS,
     NODESETS,
     OPS,
+    PINS,
     PROCS,
     SHMS,
     UFFD_MODES,
@@ -45,8 +46,9 @@ _GROUPS: tuple[tuple[float, float, tuple[str, ...]], ...] = (
     (0.5, 2.0, ("set_mempolicy", "mbind", "migrate_pages", "sched_setaffinity")),
     (0.15, 2.0, ("set_nr_hugepages_mempolicy", "set_interleave_weight", "cgroup_mems")),
     (0.15, 4.0, ("uffd_register", "uffd_copy", "uffd_continue", "uffd_poison", "fail_copy")),
-    (0.25, 5.0, ("pin_longterm", "unpin", "memfd_pin_folios")),
-    (0.12, 3.0, ("hwpoison", "soft_offline_mapped", "hard_offline", "soft_offline", "unpoison")),
+    (0.15, 1.0, ("uffd_unregister",)),
+    (0.25, 5.0, ("pin", "unpin", "memfd_pin_folios")),
+    (0.12, 3.0, ("hard_offline", "soft_offline", "unpoison")),
     (0.15, 4.0, ("dissolve", "clear_range", "demote")),
     (0.12, 4.0, ("guest_create", "guest_alloc", "guest_free", "guest_destroy")),
     (0.25, 3.0, ("fail_kmalloc", "fail_charge", "fail_copy")),
@@ -72,7 +74,7 @@ _THEN: dict[str, tuple[str, ...]] = {
     "cgroup_attach": ("mmap", "mmap", "cgroup_set"),
     "cgroup_set": ("mmap", "touch_write"),
     "cgroup_mems": ("mmap", "touch_write"),
-    "pin_longterm": ("fork", "fork", "fork", "touch_write"),
+    "pin": ("fork", "fork", "fork", "touch_write"),
     "uffd_register": ("uffd_copy", "uffd_copy", "uffd_continue", "uffd_poison", "fail_copy"),
     "fail_copy": ("uffd_copy", "uffd_copy", "fork"),
     "fail_kmalloc": ("mmap", "fallocate", "munmap", "madvise", "touch_write"),
@@ -81,7 +83,6 @@ _THEN: dict[str, tuple[str, ...]] = {
     "guest_create": ("guest_alloc",),
     "guest_alloc": ("guest_alloc", "guest_free"),
     "hard_offline": ("mmap", "touch_write"),
-    "hwpoison": ("touch_read", "munmap"),
 }
 _THEN_SHARE = 0.35
 
@@ -99,8 +100,7 @@ _NEEDS = {
     **dict.fromkeys(("demote", "dissolve", "clear_range"), "nothing"),
     **dict.fromkeys(("hard_offline", "soft_offline", "unpoison"), "nothing"),
     **dict.fromkeys(("set_interleave_weight", "guest_create"), "nothing"),
-    **dict.fromkeys(("pin_longterm", "hwpoison", "soft_offline_mapped"), "mapping"),
-    "uffd_register": "mapping",
+    **dict.fromkeys(("pin", "uffd_register", "uffd_unregister"), "mapping"),
     **dict.fromkeys(("uffd_copy", "uffd_continue", "uffd_poison"), "watched"),
     "memfd_pin_folios": "file",
     "cgroup_mems": "cgroup",
@@ -152,6 +152,8 @@ class HugetlbGenerator:
         self._guests: list[str] = []
         #: Process and mapping that userfaultfd was registered for last.
         self._watched: tuple[str, str] | None = None
+        #: Process and name of the last pin.
+        self._pinned: tuple[str, str] | None = None
         self._giant = "1G" in str(world.get("hstates", ""))
         self._prologue = 0
         self._last = ""
@@ -385,6 +387,8 @@ class HugetlbGenerator:
             if self._random() < 0.93
             else ("dontfork", "wipeonfork", "free")
         )
+        if self._random() < 0.02:
+            advice = self._pick(("hwpoison", "soft_offline"))
         return {"proc": proc, "map": name, "advice": advice, **self._range(length)}
 
     def _policy(self) -> dict[str, Scalar]:
@@ -542,14 +546,24 @@ class HugetlbGenerator:
             args.update(self._range(length))
         return args
 
-    _pin_longterm = _part
+    def _pin(self) -> dict[str, Scalar]:
+        return {"pin": self._pick(PINS), **self._part()}
 
     def _unpin(self) -> dict[str, Scalar]:
-        return {"proc": self._proc()}
+        if self._pinned is None or self._random() < 0.1:
+            return {"proc": self._proc(), "pin": self._pick(PINS)}
+        proc, pin = self._pinned
+        return {"proc": proc, "pin": pin}
 
     def _memfd_pin_folios(self) -> dict[str, Scalar]:
         proc, fd = self._file()
-        return {"proc": proc, "fd": fd, "off": int(self._random() * 3), "len": self._length()}
+        return {
+            "proc": proc,
+            "pin": self._pick(PINS),
+            "fd": fd,
+            "off": int(self._random() * 3),
+            "len": self._length(),
+        }
 
     def _uffd_register(self) -> dict[str, Scalar]:
         args = self._part()
@@ -557,27 +571,28 @@ class HugetlbGenerator:
             args["mode"] = self._pick(UFFD_MODES)
         return args
 
-    def _uffd_copy(self) -> dict[str, Scalar]:
+    _uffd_unregister = _part
+
+    def _uffd_continue(self) -> dict[str, Scalar]:
         """Into what userfaultfd watches, mostly; one page or all."""
         watched = self._watched
         if watched is None or self._random() < 0.1:
-            return self._part()
-        proc, name = watched
-        process = self._procs.get(proc)
-        length = process.maps.get(name, 1) if process is not None else 1
-        args: dict[str, Scalar] = {"proc": proc, "map": name}
-        if length > 1 and self._random() < 0.7:
-            args.update(start=int(self._random() * length), len=1)
-        return args
-
-    _uffd_continue = _uffd_copy
-    _uffd_poison = _uffd_copy
-
-    def _hwpoison(self) -> dict[str, Scalar]:
-        proc, name, length = self._mapping()
+            proc, name, length = self._mapping()
+        else:
+            proc, name = watched
+            process = self._procs.get(proc)
+            length = process.maps.get(name, 1) if process is not None else 1
+        if length > 1 and self._random() < 0.3:
+            return {"proc": proc, "map": name, "page": 0, "len": length}
         return {"proc": proc, "map": name, "page": int(self._random() * length)}
 
-    _soft_offline_mapped = _hwpoison
+    _uffd_poison = _uffd_continue
+
+    def _uffd_copy(self) -> dict[str, Scalar]:
+        args = self._uffd_continue()
+        if self._random() < 0.3:
+            args["cold"] = 1
+        return args
 
     def _frame(self) -> dict[str, Scalar]:
         """One of the first frames of a node, where the pool's pages are."""
@@ -689,6 +704,9 @@ class HugetlbGenerator:
         if args["shm"] not in self._shms:
             self._shms.append(str(args["shm"]))
 
+    def _saw_pin(self, args: Args) -> None:
+        self._pinned = str(args["proc"]), str(args["pin"])
+
     def _saw_uffd_register(self, args: Args) -> None:
         self._watched = str(args["proc"]), str(args["map"])
 
@@ -718,6 +736,8 @@ _NOTES: dict[str, Callable[[HugetlbGenerator, Args], None]] = {
     "cgroup_create": HugetlbGenerator._saw_cgroup_create,
     "cgroup_rmdir": HugetlbGenerator._saw_cgroup_rmdir,
     "shmget": HugetlbGenerator._saw_shmget,
+    "pin": HugetlbGenerator._saw_pin,
+    "memfd_pin_folios": HugetlbGenerator._saw_pin,
     "uffd_register": HugetlbGenerator._saw_uffd_register,
     "guest_create": HugetlbGenerator._saw_guest_create,
     "guest_destroy": HugetlbGenerator._saw_guest_destroy,

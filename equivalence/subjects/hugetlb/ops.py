@@ -1,7 +1,8 @@
 """The operations on HugeTLB: their arguments, legal values (smallest first) and weights.
 
-Names and arguments are those of the recorded traces (hugetlb-trace/1) and, below them, the
-operations that no recording has. ``size=1G`` chooses the hstate of 1 GiB pages where it is legal.
+Names and arguments are those of the recorded traces (hugetlb-trace/1) and of the recorder's
+extensions; operations that no recording has are below them. ``size=1G`` chooses the hstate of 1 GiB
+pages where it is legal.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ FILES: Final = ("x", "y")
 CGROUPS: Final = ("g1", "g2")
 SHMS: Final = ("s1", "s2")
 GUESTS: Final = ("v1", "v2")
+PINS: Final = ("p1", "p2")
 NODES: Final = (0, 1)
 NODESETS: Final = (0, 1, "0,1")
 MODES: Final = (
@@ -132,6 +134,8 @@ _SPECS: Final = (
             "dontfork",
             "wipeonfork",
             "free",
+            "hwpoison",
+            "soft_offline",
         ),
         start=PAGES,
         len=LENGTHS,
@@ -298,22 +302,24 @@ _SPECS: Final = (
         count=FAILURES,
     ),
     _spec(
-        "pin_longterm",
+        "pin",
         "pin pages of a mapping for long, as buffers of a ring are",
         1,
-        "proc map",
+        "proc pin map",
         proc=PROCS,
+        pin=PINS,
         map=MAPS,
         start=PAGES,
         len=LENGTHS,
     ),
-    _spec("unpin", "unpin all that the process has pinned", 1, "proc", proc=PROCS),
+    _spec("unpin", "unpin what was pinned by a name", 1, "proc pin", proc=PROCS, pin=PINS),
     _spec(
         "memfd_pin_folios",
         "pin pages of a file, allocating what is missing",
         1,
-        "proc fd len",
+        "proc pin fd len",
         proc=PROCS,
+        pin=PINS,
         fd=FDS,
         off=PAGES,
         len=LENGTHS,
@@ -329,36 +335,39 @@ _SPECS: Final = (
         len=LENGTHS,
         mode=UFFD_MODES,
     ),
+    _spec(
+        "uffd_unregister",
+        "UFFDIO_UNREGISTER of a part of a mapping",
+        1,
+        "proc map",
+        proc=PROCS,
+        map=MAPS,
+        start=PAGES,
+        len=LENGTHS,
+    ),
+    _spec(
+        "uffd_copy",
+        "UFFDIO_COPY of pages of a mapping, with 'cold' from memory that nobody touched",
+        2,
+        "proc map page",
+        proc=PROCS,
+        map=MAPS,
+        page=PAGES,
+        len=LENGTHS,
+        cold=(1,),
+    ),
     *(
         _spec(
             f"uffd_{call}",
-            f"UFFDIO_{call.upper()} of a part of a mapping",
-            weight,
-            "proc map",
+            f"UFFDIO_{call.upper()} of pages of a mapping",
+            1,
+            "proc map page",
             proc=PROCS,
             map=MAPS,
-            start=PAGES,
+            page=PAGES,
             len=LENGTHS,
         )
-        for call, weight in (("copy", 2), ("continue", 1), ("poison", 1))
-    ),
-    _spec(
-        "hwpoison",
-        "madvise(2) with MADV_HWPOISON of one page",
-        1,
-        "proc map page",
-        proc=PROCS,
-        map=MAPS,
-        page=PAGES,
-    ),
-    _spec(
-        "soft_offline_mapped",
-        "madvise(2) with MADV_SOFT_OFFLINE of one page",
-        1,
-        "proc map page",
-        proc=PROCS,
-        map=MAPS,
-        page=PAGES,
+        for call in ("continue", "poison")
     ),
     *(
         _spec(kind, about, 1, "node frame", node=NODES, frame=FRAMES)
@@ -461,7 +470,7 @@ def check_op(op: Op) -> None:
 _NAMES: Final = frozenset(
     {
         *("proc", "id", "child", "map", "to", "fd", "mount", "name", "shm"),
-        *("cgroup", "target", "nodes", "guest"),
+        *("cgroup", "target", "nodes", "guest", "pin"),
     }
 )
 

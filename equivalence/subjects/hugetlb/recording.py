@@ -111,7 +111,10 @@ class _Result(_Strict):
 class _Line(_State):
     i: Annotated[int, Field(ge=1, le=MAX_LINES)]
     op: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
-    args: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")], Number | Name]
+    args: dict[
+        Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")],
+        Number | Name | Literal[""],
+    ]
     result: _Result
     klog: list[str] | None = None
 
@@ -190,7 +193,7 @@ class Recording:
             while number < line["i"]:
                 yield REFUSED_OP, None
                 number += 1
-            yield Op(line["op"], dict(line["args"])), line
+            yield operation(line), line
 
     def trace(self) -> Trace:
         """World and operations alone, with a comment that names the recording.
@@ -234,7 +237,7 @@ def load(text: str, name: str = "recording", *, trusted: bool = False) -> Record
             raise RecordingError(msg)
         number = line["i"]
         try:
-            check_op(Op(line["op"], line["args"]))
+            check_op(operation(line))
         except TraceError as error:
             msg = f"{name}:{at}: {error}"
             raise RecordingError(msg) from None
@@ -281,9 +284,20 @@ _TEXT_ARGS: Final = frozenset({"nodes"})
 _COMMENT: Final = re.compile(r"recording ([A-Za-z0-9_.-]{1,128})")
 
 
+def operation(line: Json) -> Op:
+    """The operation of a line; traces have no empty words and write "-" for no nodes."""
+    args = line["args"]
+    if "" in args.values():
+        args = {key: "-" if value == "" else value for key, value in args.items()}
+    return Op(line["op"], dict(args))
+
+
 def recorded_args(op: Op) -> Json:
     """An operation's arguments as a recording writes them."""
-    return {key: str(value) if key in _TEXT_ARGS else value for key, value in op.args.items()}
+    args = {key: str(value) if key in _TEXT_ARGS else value for key, value in op.args.items()}
+    if args.get("nodes") == "-":
+        args["nodes"] = ""
+    return args
 
 
 def from_answers(

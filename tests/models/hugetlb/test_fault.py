@@ -213,7 +213,7 @@ def test_poisoned_marker_is_sigbus_mceerr(make: type[World]) -> None:
         "spawn id=A",
         "mmap proc=A map=m type=private len=1",
         "uffd_register proc=A map=m",
-        "uffd_poison proc=A map=m",
+        "uffd_poison proc=A map=m page=0",
     )
     assert w.signal("touch_read proc=A map=m page=0") == ("SIGBUS", 4)
     assert w.counters == (2, 2, 1, 0)

@@ -66,7 +66,7 @@ def test_child_does_not_inherit_what_it_was_told_not_to(w: World) -> None:
 
 
 def test_pinned_page_is_copied_at_once(w: World) -> None:
-    w.ok("pin_longterm proc=A map=m start=0 len=1")
+    w.ok("pin proc=A pin=p1 map=m start=0 len=1")
     pinned = w.folio("A", "m")
     assert (pinned.pincount, pinned.refcount) == (512, 513)
     w.ok("fork proc=A child=B")
@@ -88,7 +88,7 @@ def test_no_page_for_a_pinned_copy_fails_the_fork(w: World) -> None:
         "mmap proc=A map=n type=private len=2",
         "touch_write proc=A map=n page=0",
         "touch_write proc=A map=n page=1",
-        "pin_longterm proc=A map=m start=0 len=1",
+        "pin proc=A pin=p1 map=m start=0 len=1",
     )
     assert w.counters == (4, 1, 1, 0)
     # The one free page is reserved.
@@ -102,7 +102,7 @@ def test_no_page_for_a_pinned_copy_fails_the_fork(w: World) -> None:
 
 
 def test_memory_error_in_a_pinned_copy_fails_the_fork(w: World) -> None:
-    w.ok("pin_longterm proc=A map=m start=0 len=1", "fail_copy what=page count=1")
+    w.ok("pin proc=A pin=p1 map=m start=0 len=1", "fail_copy what=page count=1")
     assert w.errno("fork proc=A child=B") == "ENOMEM"
     assert w.counters == (4, 3, 1, 0)
     assert w.locked() == []
@@ -178,7 +178,7 @@ def test_grandchild_shares_through_both(w: World) -> None:
 def test_error_is_always_enomem() -> None:
     w = World(nr_hugepages=1)
     w.ok("spawn id=A", "mmap proc=A map=m type=private len=1", "touch_write proc=A map=m page=0")
-    w.ok("pin_longterm proc=A map=m")
+    w.ok("pin proc=A pin=p1 map=m")
     task = w.task("A")
     w.machine.current = task
     child = type(task)("B")

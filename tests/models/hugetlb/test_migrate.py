@@ -94,7 +94,7 @@ def test_anonymous_page_of_a_subpool_stays(w: World) -> None:
 
 
 def test_pinned_page_stays_as_it_was(w: World) -> None:
-    w.ok("pin_longterm proc=A map=m")
+    w.ok("pin proc=A pin=p1 map=m")
     folio, pte = w.folio("A", "m"), w.pte("A", "m")
     w.ok("migrate_pages proc=A from=0 to=1")
     assert w.folio("A", "m") is folio

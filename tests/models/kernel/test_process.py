@@ -55,26 +55,28 @@ def test_parent_first_or_child_first(w: World) -> None:
         assert world.counters == (3, 3, 0, 0)
 
 
-def test_pinned_pages_outlive_the_mapping_until_the_last_process_goes(w: World) -> None:
-    w.ok("pin_longterm proc=A map=m start=0 len=1")
+def test_pinned_pages_outlive_the_mapping_until_the_process_unpins_to_exit(w: World) -> None:
+    w.ok("pin proc=A pin=p1 map=m start=0 len=1")
     folio = w.folio("A", "m")
     w.ok("fork proc=A child=B", "munmap proc=A map=m")
     assert (folio.refcount, folio.pincount) == (512, 512)
-    w.ok("exit proc=A")
-    assert folio.pincount == 512
+    # The child closed what it had inherited.
     w.ok("exit proc=B")
+    assert folio.pincount == 512
+    assert w.refused("kill proc=A")
+    w.ok("exit proc=A")
     assert (folio.refcount, folio.pincount) == (0, 0)
     assert w.counters == (6, 6, 0, 0)
 
 
 def test_unpinning_frees_a_page_that_nobody_maps(w: World) -> None:
-    w.ok("pin_longterm proc=A map=m start=0 len=1", "munmap proc=A map=m")
+    w.ok("pin proc=A pin=p1 map=m start=0 len=1", "munmap proc=A map=m")
     # The mapping gave back a reservation for the page, which only now will free it: until then
     # the other mapping's one is missing.
     assert w.counters == (6, 4, 0, 0)
-    w.ok("unpin proc=A")
+    w.ok("unpin proc=A pin=p1")
     assert w.counters == (6, 5, 1, 0)
-    w.ok("unpin proc=A")
+    assert w.refused("unpin proc=A pin=p1")
 
 
 # ---- pins ----
@@ -83,12 +85,12 @@ def test_unpinning_frees_a_page_that_nobody_maps(w: World) -> None:
 def test_pinning_faults_in_and_breaks_sharing(w: World) -> None:
     w.ok("fork proc=A child=B")
     shared = w.folio("A", "m")
-    w.ok("pin_longterm proc=B map=m start=0 len=1")
+    w.ok("pin proc=B pin=p1 map=m start=0 len=1")
     assert w.folio("B", "m") is not shared
     assert w.folio("B", "m").anon_exclusive
     assert w.task("B").mm.pinned
     assert not w.task("A").mm.pinned
-    w.ok("pin_longterm proc=A map=m")
+    w.ok("pin proc=A pin=p1 map=m")
     assert [w.folio("A", "m", page).pincount for page in (0, 1)] == [512, 512]
     assert w.locked() == []
 
@@ -98,14 +100,14 @@ def test_pin_is_all_or_nothing(w: World) -> None:
     before = w.counters
     assert before == (6, 4, 2, 0)
     # Two pages can be had, the third cannot.
-    assert w.errno("pin_longterm proc=A map=n") == "EFAULT"
-    assert w.task("A").pins == []
+    assert w.errno("pin proc=A pin=p1 map=n") == "EFAULT"
+    assert w.task("A").pins == {}
     assert [w.folio("A", "n", page).pincount for page in (0, 1)] == [0, 0]
     assert w.counters == (6, 2, 2, 0)
-    assert w.errno("pin_longterm proc=A map=n start=0 len=0") == "EFAULT"
-    assert w.errno("pin_longterm proc=A map=n start=0 len=8") == "EFAULT"
+    assert w.errno("pin proc=A pin=p1 map=n start=0 len=0") == "EFAULT"
+    assert w.errno("pin proc=A pin=p1 map=n start=0 len=8") == "EFAULT"
     w.ok("mprotect proc=A map=m start=0 len=1 prot=r")
-    assert w.errno("pin_longterm proc=A map=m start=0 len=1") == "EFAULT"
+    assert w.errno("pin proc=A pin=p1 map=m start=0 len=1") == "EFAULT"
     assert w.locked() == []
 
 
@@ -177,7 +179,7 @@ def test_populate_errors(w: World) -> None:
     w.ok("mprotect proc=A map=m start=0 len=2 prot=r", "munmap proc=A map=m start=1 len=1")
     assert w.errno("madvise proc=A map=m advice=populate_write start=0 len=1") == "EINVAL"
     assert w.errno("madvise proc=A map=m advice=populate_read start=1 len=1") == "ENOMEM"
-    w.ok("uffd_register proc=A map=s", "uffd_poison proc=A map=s start=1 len=1")
+    w.ok("uffd_register proc=A map=s", "uffd_poison proc=A map=s page=1")
     assert w.errno("madvise proc=A map=s advice=populate_read start=1 len=1") == "EHWPOISON"
     w.ok("fail_kmalloc what=page_table count=1", "mmap proc=A map=t type=shared len=1 noreserve=1")
     assert w.errno("madvise proc=A map=t advice=populate_read") == "ENOMEM"

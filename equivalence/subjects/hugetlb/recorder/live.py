@@ -196,6 +196,10 @@ class LiveKernel:
             msg = "record: counters changed 10 ms after the last operation; record the trace again"
             self.close()
             raise UnsettledError(msg)
+        for _, name in names.slots:
+            if any(True for _ in names.process(name).pins):
+                # Teardown kills, and a killed process would unpin some time after.
+                self._ask(translate(names, self._i + 1, "exit", {"proc": name}).line)
         answer = self._ask("end")
         self._names = None
         idle = dict(zip(_POOL, answer["idle"], strict=False))

@@ -11,10 +11,10 @@ Extensions to hugetlb-trace/1, for recordings of what it leaves out:
 - `uffd_register` (`proc map [start len] [mode]`), mode ``missing`` (default) or ``minor``, and
   `uffd_unregister` (`proc map [start len]`): a userfaultfd with UFFD_FEATURE_SIGBUS, so a touch
   that would wait for a handler gets SIGBUS. A child made by fork(2) has none.
-- `uffd_copy` (`proc map page [cold]`): UFFDIO_COPY of one page whose first word is `i`. With
-  ``cold`` the source was never touched: the kernel must let go of its locks and try again, and
-  the word is 0.
-- `uffd_continue` (`proc map page`): UFFDIO_CONTINUE.
+- `uffd_copy` (`proc map page [len] [cold]`): UFFDIO_COPY of `len` pages (default 1) whose first
+  words are `i`, `i` + 2 MiB and so on. With ``cold`` the source was never touched: the kernel must
+  let go of its locks and try again, and the words are 0.
+- `uffd_continue` (`proc map page [len]`): UFFDIO_CONTINUE.
 - `pin` (`proc pin map [start len]`), `unpin` (`proc pin`): a long-term pin of pages by their
   registration as an io_uring buffer, under a name of its own. `exit` unpins first, and `kill` of
   a process that has pins is refused, because the kernel would unpin some time after.
@@ -322,15 +322,15 @@ def _uffd_unregister(names: Names, args: Arguments) -> _Translation:
     return [slot, number, *args.range(len(process.lost[name]))], "", _no_change
 
 
-def _uffd_copy(names: Names, args: Arguments) -> _Translation:
-    slot, _, number, _ = _mapping(names, args)
-    page = args.number("page", most=SLOT_PAGES - 1)
-    return [slot, number, page, int(args.flag("cold"))], "", _no_change
-
-
 def _uffd_continue(names: Names, args: Arguments) -> _Translation:
     slot, _, number, _ = _mapping(names, args)
-    return [slot, number, args.number("page", most=SLOT_PAGES - 1)], "", _no_change
+    page = args.number("page", most=SLOT_PAGES - 1)
+    return [slot, number, page, args.number("len", 1, most=SLOT_PAGES - page)], "", _no_change
+
+
+def _uffd_copy(names: Names, args: Arguments) -> _Translation:
+    numbers, text, on_success = _uffd_continue(names, args)
+    return [*numbers, int(args.flag("cold"))], text, on_success
 
 
 def _pin(names: Names, args: Arguments) -> _Translation:

@@ -96,9 +96,9 @@ REQUESTS: list[tuple[str, Args, str]] = [
         "uffd_register 0 0 1 1 1",
     ),
     ("uffd_unregister", {"proc": "A", "map": "m1", "start": 2}, "uffd_unregister 0 0 2 1"),
-    ("uffd_copy", {"proc": "A", "map": "m1", "page": 1}, "uffd_copy 0 0 1 0"),
-    ("uffd_copy", {"proc": "A", "map": "m1", "page": 1, "cold": 1}, "uffd_copy 0 0 1 1"),
-    ("uffd_continue", {"proc": "A", "map": "m1", "page": 2}, "uffd_continue 0 0 2"),
+    ("uffd_copy", {"proc": "A", "map": "m1", "page": 1}, "uffd_copy 0 0 1 1 0"),
+    ("uffd_copy", {"proc": "A", "map": "m1", "page": 1, "cold": 1}, "uffd_copy 0 0 1 1 1"),
+    ("uffd_continue", {"proc": "A", "map": "m1", "page": 2}, "uffd_continue 0 0 2 1"),
     ("pin", {"proc": "A", "pin": "p2", "map": "m1", "len": 2}, "pin 0 0 0 2 1"),
     ("unpin", {"proc": "A", "pin": "p1"}, "unpin 0 0"),
 ]

@@ -23,6 +23,7 @@
 
 static int faults = -1;
 static int rings[SLOTS] = { [0 ... SLOTS - 1] = -1 };
+static long pinned_at[SLOTS]; /* the number of the operation */
 
 static int open_faults(void)
 {
@@ -61,35 +62,36 @@ static int do_unregister(char *start, size_t length)
 }
 
 /* A cold source has no pages yet, so the kernel's first, atomic copy fails. */
-static int do_copy(char *target, long cold, long i)
+static int do_copy(char *target, size_t length, long cold, long i)
 {
-	struct uffdio_copy copy = { .dst = (unsigned long)target, .len = HUGE_PAGE };
-	char *source = mmap(NULL, HUGE_PAGE, PROT_READ | PROT_WRITE,
+	struct uffdio_copy copy = { .dst = (unsigned long)target, .len = length };
+	char *source = mmap(NULL, length ? length : HUGE_PAGE, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int ret, saved;
 
 	if (source == MAP_FAILED)
 		return -1;
 	if (!cold) {
-		memset(source, 0, HUGE_PAGE);
-		*(uint64_t *)(void *)source = (uint64_t)i;
+		memset(source, 0, length);
+		for (size_t at = 0; at < length; at += HUGE_PAGE)
+			*(uint64_t *)(void *)(source + at) = (uint64_t)i + at;
 	}
 	copy.src = (unsigned long)source;
 	ret = ioctl(faults, UFFDIO_COPY, &copy);
 	saved = errno;
-	munmap(source, HUGE_PAGE);
+	munmap(source, length ? length : HUGE_PAGE);
 	errno = saved;
 	return ret;
 }
 
-static int do_continue(char *target)
+static int do_continue(char *target, size_t length)
 {
-	struct uffdio_continue page = { .range = { (unsigned long)target, HUGE_PAGE } };
+	struct uffdio_continue pages = { .range = { (unsigned long)target, length } };
 
-	return ioctl(faults, UFFDIO_CONTINUE, &page);
+	return ioctl(faults, UFFDIO_CONTINUE, &pages);
 }
 
-static int do_pin(long pin, char *start, size_t length)
+static int do_pin(long pin, char *start, size_t length, long i)
 {
 	struct io_uring_params params = { 0 };
 	struct iovec buffer = { start, length };
@@ -104,6 +106,7 @@ static int do_pin(long pin, char *start, size_t length)
 		return -1;
 	}
 	rings[pin] = ring;
+	pinned_at[pin] = i;
 	return 0;
 }
 
@@ -126,7 +129,7 @@ int extra_call(const struct request *request, long *ret)
 	size_t length = (size_t)arg[2] * HUGE_PAGE;
 
 	if (!strcmp(op, "pin")) {
-		*ret = do_pin(arg[3], at, length);
+		*ret = do_pin(arg[3], at, length, request->i);
 		return 0;
 	}
 	if (!strcmp(op, "unpin")) {
@@ -143,9 +146,9 @@ int extra_call(const struct request *request, long *ret)
 	else if (!strcmp(op, "uffd_unregister"))
 		*ret = do_unregister(at, length);
 	else if (!strcmp(op, "uffd_copy"))
-		*ret = do_copy(at, arg[2], request->i);
+		*ret = do_copy(at, length, arg[3], request->i);
 	else if (!strcmp(op, "uffd_continue"))
-		*ret = do_continue(at);
+		*ret = do_continue(at, length);
 	else
 		return 1;
 	return 0;
@@ -164,10 +167,18 @@ void extra_forget(void)
 	}
 }
 
-/* Before an orderly exit, so that the pages are back when it returns. */
+/* Before an orderly exit, so that the pages are back when it returns; the oldest pin first. */
 void extra_leave(void)
 {
-	for (int pin = 0; pin < SLOTS; pin++)
-		if (rings[pin] >= 0)
-			do_unpin(pin);
+	for (;;) {
+		int oldest = -1;
+
+		for (int pin = 0; pin < SLOTS; pin++)
+			if (rings[pin] >= 0 && (oldest < 0 || pinned_at[pin] < pinned_at[oldest]))
+				oldest = pin;
+		if (oldest < 0)
+			return;
+		do_unpin(oldest);
+		rings[oldest] = -1;
+	}
 }
