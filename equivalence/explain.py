@@ -21,6 +21,8 @@ MAX_FIELDS: Final = 60
 MAX_STEPS: Final = 2_000
 #: Defects are many and need less: so many traces are run to shrink one.
 DEFECT_LIMIT: Final = 1_500
+#: A trace that hangs takes as long as thousands that do not.
+HANG_LIMIT: Final = 300
 
 Stop = Callable[[], bool]
 
@@ -55,7 +57,8 @@ def shrink_divergence(
             return found.op_index
         return None
 
-    return _shrink(trace, fails, subject, LIMIT, stop)
+    hangs = any("hang" in (item.before, item.after) for item in divergence.differences[:2])
+    return _shrink(trace, fails, subject, HANG_LIMIT if hangs else LIMIT, stop)
 
 
 def shrink_fault(lockstep: Lockstep, trace: Trace, subject: Subject, stop: Stop) -> Minimal:
@@ -83,7 +86,8 @@ def shrink_defect(system: System, trace: Trace, name: str, subject: Subject, sto
         except WorldError:
             return None
 
-    return _shrink(trace, fails, subject, DEFECT_LIMIT, stop)
+    limit = HANG_LIMIT if name == "hang" else DEFECT_LIMIT
+    return _shrink(trace, fails, subject, limit, stop)
 
 
 def timeline(

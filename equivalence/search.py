@@ -270,11 +270,14 @@ def broken(observation: Observation, subject: Subject) -> Iterator[tuple[str, st
 def outcome_defects(outcome: Outcome) -> Iterator[tuple[str, str]]:
     """What the kernel itself calls wrong: warnings, and endings from which it does not go on.
 
-    Running into what is not modelled is no defect of the code under check.
+    Running into what is not modelled is no defect of the code under check. Where an operation that
+    never ends was stopped is chance, so all hangs are one defect.
     """
     for text in outcome.warnings:
         yield f"warning: {text}", text
-    if outcome.ending not in ALIVE and outcome.ending != "unmodelled":
+    if outcome.ending == "hang":
+        yield "hang", outcome.detail
+    elif outcome.ending not in ALIVE and outcome.ending != "unmodelled":
         yield f"{outcome.ending}: {outcome.detail}", outcome.detail
 
 
@@ -298,15 +301,15 @@ def defect_index(system: System, trace: Trace, name: str, subject: Subject) -> i
     return None
 
 
-def replay(session: Session, traces: Iterable[Trace]) -> None:
-    """Run given traces until one diverges."""
+def replay(session: Session, traces: Iterable[Trace], thorough: bool | None = None) -> None:
+    """Run given traces until one diverges; ``thorough`` as in :meth:`Session.begin`."""
     for trace in traces:
         if session.findings.over:
             return
         if session.stop():
             session.findings.truncated = True
             return
-        if session.begin(trace.world):
+        if session.begin(trace.world, thorough):
             for op in trace.ops:
                 if not session.step(op):
                     break

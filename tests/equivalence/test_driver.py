@@ -137,8 +137,23 @@ def test_a_fatal_outcome_on_one_side_is_a_divergence_of_outcomes_alone() -> None
     found = run(Toy(plenty), Sturdy(plenty), Op("grow", {"n": 20}))
     assert found is not None
     assert [d.field for d in found.differences] == [
-        "outcome.ret",
         "outcome.ending",
+        "outcome.ret",
+        "outcome.detail",
+    ]
+
+
+def test_two_hangs_agree_wherever_they_were_stopped() -> None:
+    class Stuck(Toy):
+        def op_grow(self, n: int) -> Outcome:
+            return Outcome(-1, ending="hang", detail=f"in {self.rule.__name__}()")
+
+    assert run(Stuck(plenty), Stuck(greedy), GROW, TAKE) is None
+    found = run(Stuck(plenty), Toy(plenty), GROW)
+    assert found is not None
+    assert [d.field for d in found.differences] == [
+        "outcome.ending",
+        "outcome.ret",
         "outcome.detail",
     ]
 

@@ -122,6 +122,20 @@ def test_a_fault_that_does_not_repeat_stays_as_it_is() -> None:
     assert small.shrinking == Shrinking(from_ops=2, to_ops=2, runs=1, complete=False)
 
 
+def test_what_hangs_is_shrunk_with_patience_for_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck(Toy):
+        def op_give(self, who: str) -> Outcome:
+            return Outcome(-1, ending="hang", detail="retry")
+
+    monkeypatch.setattr(explain, "HANG_LIMIT", 1)
+    long = trace(GROW, ONE, GROW, GIVE, pages=5)
+    lockstep = pair(Toy(plenty), Stuck(plenty))
+    small = shrink_divergence(lockstep, long, first(lockstep, long), SUBJECT, never)
+    assert (small.shrinking.runs, small.shrinking.complete) == (1, False)
+    small = shrink_defect(Stuck(plenty), long, "hang", SUBJECT, never)
+    assert (small.shrinking.runs, small.shrinking.complete) == (1, False)
+
+
 def test_a_defect_shrinks_on_one_system_alone() -> None:
     small = shrink_defect(
         Toy(greedy), trace(GROW, ONE, TAKE, ONE, pages=2), "no-debt", SUBJECT, never

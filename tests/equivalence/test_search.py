@@ -179,9 +179,10 @@ def test_defects_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_running_into_what_is_not_modelled_is_no_defect() -> None:
     assert list(outcome_defects(Outcome(ending="unmodelled", detail="swap"))) == []
     assert list(outcome_defects(OK._replace(warnings=("a",)))) == [("warning: a", "a")]
-    assert list(outcome_defects(Outcome(ending="hang", detail="retry"))) == [
-        ("hang: retry", "retry")
-    ]
+    hang = Outcome(ending="hang", detail="in region_chg()")
+    assert list(outcome_defects(hang)) == [("hang", "in region_chg()")]
+    crash = Outcome(ending="crash", detail="NULL")
+    assert list(outcome_defects(crash)) == [("crash: NULL", "NULL")]
 
 
 def test_under_relation_user_invariants_are_checked_on_the_other_side_too() -> None:
