@@ -1,9 +1,9 @@
 """The searches of one pair, in rounds of jobs, until the budget is spent or something diverges.
 
-Round 0 replays kept traces and the subject's examples. In every later round the first job is Hypothesis's and the others are
-the sampler's, which varies traces that reached new code in the rounds before. All jobs of a round
-are independent and their results are taken in order, so nothing depends on timing unless the time
-limit or Ctrl-C ends the run.
+Round 0 replays kept traces and the subject's examples. In every later round the first job is
+Hypothesis's and the others are the sampler's, which varies traces that reached new code in the
+rounds before. All jobs of a round are independent and their results are taken in order, so nothing
+depends on timing unless the time limit or Ctrl-C ends the run.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from equivalence.events import OnEvent, PairName, Progress
 from equivalence.explorer import Bounds, Row, SmallWorld
@@ -68,6 +68,13 @@ class Config:
     checkpoints: Path | None = None
 
 
+class Replays(NamedTuple):
+    """Traces that every pair runs first: those of the store, and the subject's examples."""
+
+    kept: tuple[Trace, ...] = ()
+    examples: tuple[Trace, ...] = ()
+
+
 @dataclass(slots=True)
 class Found:
     """What a pair's searches came to, before anything is said of it.
@@ -89,21 +96,20 @@ def search_pair(
     pool: Pool,
     config: Config,
     name: PairName,
-    kept: Sequence[Trace],
-    examples: Sequence[Trace],
+    replays: Replays,
     known: frozenset[str],
     deadline: float | None,
     stop: Stop,
     on_event: OnEvent,
 ) -> Found:
-    """Search one pair: ``kept`` traces and ``examples`` first; ``known`` defects are not told."""
+    """Search one pair, ``replays`` first; ``known`` defects are not told."""
     share = max(CONTROL_LEAST, config.ops // CONTROL_SHARE)
     found = Found(budget=share if name.against == "self" else config.ops)
     findings = found.findings
     cache = None if config.store is None else config.store / CACHE
-    seeds = [*kept, *examples][:MAX_SEEDS]
+    seeds = [*replays.kept, *replays.examples][:MAX_SEEDS]
     seen: tuple[Points, Points] = ({}, {})
-    for number, jobs in enumerate(_rounds(config, name, found.budget, kept, examples)):
+    for number, jobs in enumerate(_rounds(config, name, found.budget, replays)):
         ready = [replace(job, known=known, seen=seen, deadline=deadline) for job in jobs]
         if number > 0:
             ready = [replace(job, traces=tuple(seeds), cache=cache) for job in ready]
@@ -136,27 +142,20 @@ def deadline_of(config: Config, started: float, left: int) -> float | None:
     return now + max(0.0, started + config.time_limit_s - now) / left
 
 
-def _rounds(
-    config: Config,
-    name: PairName,
-    budget: int,
-    kept: Sequence[Trace],
-    examples: Sequence[Trace],
-) -> Iterator[list[Job]]:
+def _rounds(config: Config, name: PairName, budget: int, replays: Replays) -> Iterator[list[Job]]:
     control = name.against == "self"
-    replays: list[Job] = []
-    if not control:
-        for kind, traces in (("kept", kept), ("examples", examples)):
-            replays += [Job(kind, name.before, name.after, traces=part) for part in _parts(traces)]
-    yield replays
+    before, after = name.before, name.after
+    kept = [Job("kept", before, after, traces=part) for part in _parts(replays.kept)]
+    examples = [Job("examples", before, after, traces=part) for part in _parts(replays.examples)]
+    yield [] if control else kept + examples
     spent = number = 0
     while spent < budget:
         jobs: list[Job] = []
         while spent < budget and len(jobs) < ROUND:
             kind: Kind = "control" if control else "sampler" if jobs else "machine"
-            seed = derive_seed(config.seed, name.before, name.after, kind, number)
+            seed = derive_seed(config.seed, before, after, kind, number)
             ops = min(CHUNK, budget - spent)
-            jobs.append(Job(kind, name.before, name.after, seed, ops))
+            jobs.append(Job(kind, before, after, seed, ops))
             spent += ops
             number += 1
         yield jobs

@@ -6,26 +6,25 @@ import time
 from functools import partial
 from pathlib import Path
 
-from equivalence.campaign import Config, Found
+from equivalence.campaign import Config, Found, Replays
 from equivalence.checkpoint import load_checkpoint, save_checkpoint
 from equivalence.events import ExploreProgress, OnEvent, PairName
 from equivalence.explorer import Exploration, Exploring, SmallWorld, explore
 from equivalence.jobs import Pool, Stop
 from models.schema.result import SearchEvidence
-from models.schema.trace import Trace
 
 
 def explore_pair(
     pool: Pool,
     config: Config,
     name: PairName,
-    kept: tuple[Trace, ...],
+    replays: Replays,
     known: frozenset[str],
     deadline: float | None,
     stop: Stop,
     on_event: OnEvent,
 ) -> Found:
-    """Explore the configured worlds for one pair; ``kept`` traces have no part in it.
+    """Explore the configured worlds for one pair; ``replays`` have no part in it.
 
     Raises:
         CheckpointError: a checkpoint cannot be read, written, or gone on with.

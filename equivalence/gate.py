@@ -22,6 +22,7 @@ from equivalence.campaign import (
     AgainstChoice,
     Config,
     Found,
+    Replays,
     deadline_of,
     search_pair,
 )
@@ -114,8 +115,7 @@ class _Run:
         self.started = time.monotonic()
         self.pairs: list[Pair] = []
         self.timings: list[PairTiming] = []
-        self.kept: tuple[Trace, ...] = ()
-        self.examples: tuple[Trace, ...] = ()
+        self.replays = Replays()
         self.defects: list[Defect] = []
         self.controls: dict[int, Control] = {}
         self.notes: list[str] = []
@@ -125,8 +125,7 @@ class _Run:
 
     def result(self) -> Result:
         """Run everything."""
-        self.kept = self._load()
-        self.examples = tuple(self.subject.examples())
+        self.replays = Replays(self._kept(), tuple(self.subject.examples()))
         names = plan(self.tier.patches, self.config.against)
         self.tell(RunStarted(names, self.config.ops))
         with interruptible(self.stop), Pool(self.worker, self.config.jobs) as pool:
@@ -140,7 +139,7 @@ class _Run:
         self.tell(RunFinished(result))
         return result
 
-    def _load(self) -> tuple[Trace, ...]:
+    def _kept(self) -> tuple[Trace, ...]:
         if self.store is None:
             return ()
         self.store.prepare()
@@ -194,7 +193,7 @@ class _Run:
         deadline = deadline_of(self.config, self.started, left)
         exhaust = self.config.worlds and name.against != "self"
         how = explore_pair if exhaust else search_pair
-        found = how(pool, self.config, name, kept, known, deadline, self.stop, self.tell)
+        found = how(pool, self.config, name, self.replays, known, deadline, self.stop, self.tell)
         self.truncated |= bool(found.cut_short)
         return found
 

@@ -54,9 +54,10 @@ class Stop:
 class Job:
     """One search of one pair.
 
-    ``traces`` are what a replay runs (kept ones thoroughly) and what the sampler varies. ``deadline`` is a time of the
-    monotonic clock, which all processes share. ``cache`` is Hypothesis's folder; only a job that
-    always runs to its end may ``remember`` there what failed, or timing would change results.
+    ``traces`` are what a replay runs (kept ones thoroughly) and what the sampler varies.
+    ``deadline`` is a time of the monotonic clock, which all processes share. ``cache`` is
+    Hypothesis's folder; only a job that always runs to its end may ``remember`` there what failed,
+    or timing would change results.
     """
 
     kind: Kind

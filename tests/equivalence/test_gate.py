@@ -105,7 +105,7 @@ def test_a_series_that_changes_nothing() -> None:
     assert one.rung == "predicates equal on every input"
     assert (one.patch, one.title) == ("patch 1", "rule plenty_too")
     assert one.ops in range(1600, 1800)
-    assert {s.name for s in one.evidence.searches} == {"replay", "machine", "sampler"}
+    assert {s.name for s in one.evidence.searches} == {"examples", "machine", "sampler"}
     assert sum(s.ops for s in one.evidence.searches) == one.ops
     assert sum(one.evidence.outcomes.values()) == one.ops
     assert one.evidence.missing == ()
@@ -159,11 +159,27 @@ def test_a_planted_bug_ends_in_exactly_the_expected_trace(tmp_path: Path) -> Non
 def test_what_was_found_is_replayed_first(tmp_path: Path) -> None:
     run(plenty, greedy, store=tmp_path)
     again = run(plenty, greedy, store=tmp_path)
-    assert [s.name for s in pair(again, 0, 1).evidence.searches] == ["replay"]
+    assert [s.name for s in pair(again, 0, 1).evidence.searches] == ["kept"]
     assert pair(again, 0, 1).ops < 20
     fixed = run(plenty, plenty_too, store=tmp_path)
     assert pair(fixed, 0, 1).verdict is Verdict.NO_DIVERGENCE
-    assert pair(fixed, 0, 1).evidence.searches[0].traces == len(Store(tmp_path).files()) + 1
+    searches = pair(fixed, 0, 1).evidence.searches
+    assert [s.name for s in searches] == ["kept", "examples", "machine", "sampler"]
+    assert searches[0].traces == len(Store(tmp_path).files())
+
+
+def test_many_examples_are_many_jobs() -> None:
+    class Rich(ToySubject):
+        def examples(self) -> Iterable[Trace]:
+            give = Op("give", {"who": "A"})
+            return [Trace("toy", {"pages": n}, (give,) * 30) for n in range(9)]
+
+    events: list[Event] = []
+    result = run(plenty, plenty_too, subject=Rich(), on_event=events.append)
+    one = pair(result, 0, 1)
+    assert (one.evidence.searches[0].ops, one.evidence.searches[0].traces) == (270, 9)
+    replays = [e.ops for e in events if isinstance(e, Progress) and e.pair.before < e.pair.after]
+    assert replays[:3] == [120, 240, 270]
 
 
 def test_the_number_of_jobs_changes_no_byte() -> None:

@@ -2,6 +2,7 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,6 @@ from equivalence.jobs import (
     derive_seed,
     interruptible,
 )
-from equivalence.search import Findings
 from models.schema.outcome import Outcome
 from models.schema.trace import Op, Trace
 from tests.toy import Toy, ToySubject, ToyTier, greedy, plenty
@@ -28,7 +28,7 @@ def worker(stop: Stop | None = None) -> Worker:
 
 
 JOBS = [
-    Job("replay", 0, 1, traces=(Trace("toy", {"pages": 5}, (TAKE,)),)),
+    Job("kept", 0, 1, traces=(Trace("toy", {"pages": 5}, (TAKE,)),)),
     Job("machine", 0, 0, seed=derive_seed(1), ops=100),
     Job("sampler", 0, 0, seed=derive_seed(2), ops=300),
     Job("control", 1, 1, seed=derive_seed(3), ops=300),
@@ -49,7 +49,7 @@ def test_jobs_that_nobody_asks_for_do_not_run() -> None:
     ran: list[str] = []
 
     class Counting(Worker):
-        def run(self, job: Job) -> Findings:
+        def run(self, job: Any) -> Any:
             ran.append(job.kind)
             return super().run(job)
 
