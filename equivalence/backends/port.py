@@ -101,12 +101,14 @@ class PortSystem:
         try:
             outcome: Outcome = function(op.args)
         except self._fatal as error:
-            outcome = Outcome(
-                ret=-1, ending=self._ending(error), detail=f"{error} in {_where(error)}"
-            )
+            ending = self._ending(error)
+            detail = f"{error} in {_where(error, ending)}"
+            outcome = Outcome(ret=-1, ending=ending, detail=detail)
             self._dead = outcome
         except RecursionError as error:
-            outcome = Outcome(ret=-1, ending="hang", detail=f"endless recursion in {_where(error)}")
+            outcome = Outcome(
+                ret=-1, ending="hang", detail=f"endless recursion in {_where(error, 'hang')}"
+            )
             self._dead = outcome
         if machine.warnings:
             outcome = outcome._replace(warnings=tuple(machine.warnings))
@@ -175,8 +177,12 @@ class PortSystem:
         self.recorder.clear()
 
 
-def _where(error: BaseException) -> str:
-    """The innermost ported function that was running, by its C name."""
+def _where(error: BaseException, ending: Ending) -> str:
+    """The ported function that was running, by its C name.
+
+    It is the innermost one; where a loop has no end, the outermost, as the loop may be stopped
+    anywhere below it.
+    """
     place = "?"
     trace = error.__traceback__
     while trace is not None:
@@ -185,6 +191,8 @@ def _where(error: BaseException) -> str:
         origin = getattr(function, "__ported__", None)
         if origin is not None:
             place = f"{origin.name}() ({origin.file})"
+            if ending == "hang":
+                break
         trace = trace.tb_next
     return place
 
