@@ -150,7 +150,14 @@ def _try(
 
 
 def _shrink(trace: Trace, fails: Fails, subject: Subject, limit: int, stop: Stop) -> Minimal:
-    shrinker = Shrinker(trace, fails, subject.ops, subject.worlds, limit, stop)
+    def legal(candidate: Trace) -> int | None:
+        try:
+            subject.check_world(candidate.world)
+        except WorldError:
+            return None
+        return fails(candidate)
+
+    shrinker = Shrinker(trace, legal, subject.ops, subject.worlds, limit, stop)
     best = shrinker.run()
     return Minimal(
         best,
