@@ -64,7 +64,8 @@ def gather(
     findings = search.findings
     sides = (findings.before, findings.after)
     predicates = tuple(
-        _predicate(p, *(side.rows for side in sides), search.reached) for p in changes.predicates
+        _predicate(p, findings.before.rows, findings.after.rows, search.reached)
+        for p in changes.predicates
     )
     return Evidence(
         searches=search.searches,
