@@ -184,28 +184,56 @@ class Pairing:
         return f"{ours} (a page not seen before)"
 
 
-def replay(recording: Recording, system: Replayer, result: Calibration) -> None:
-    """Replay one recording on a system and add to the result what was compared and found."""
-    profile = recording.profile
-    pairing = Pairing()
-    result.traces += 1
+class Session:
+    """One trace on a system beside what the kernel said: what was compared goes to a result."""
 
-    def compare(number: int, op: str, recorded: Json, computed: Json) -> bool:
-        key = profile, op
-        result.operations[key] += 1
-        result.fields[key] += count_fields(recorded)
+    def __init__(self, system: Replayer, name: str, profile: str, result: Calibration) -> None:
+        self._system = system
+        self._name = name
+        self._profile = profile
+        self._result = result
+        self._pairing = Pairing()
+        result.traces += 1
+
+    def begin(self, world: Args, initial: Json) -> bool:
+        """Boot; whether the state is the recorded one."""
+        self._system.boot(world)
+        return self._compare(0, "boot", _state(initial), _state(self._view(initial)))
+
+    def compare(self, number: int, kind: str, line: Json, outcome: Outcome) -> bool:
+        """Whether an operation that the system has run, and the state, are those of a line."""
+        computed: Json = {"result": _result(outcome)}
+        if not outcome.fatal:
+            computed |= _state(self._view(line))
+        return self._compare(number, kind, {"result": line["result"], **_state(line)}, computed)
+
+    def end(self, number: int, tail: Json) -> bool:
+        """Tear everything down; whether what is left is what the recording says."""
+        agreed = self._compare(number, "tail", tail, self._system.tail())
+        self._result.agreeing += agreed
+        return agreed
+
+    def _view(self, line: Json) -> Json:
+        return _paired(line, self._system, self._pairing)
+
+    def _compare(self, number: int, kind: str, recorded: Json, computed: Json) -> bool:
+        key = self._profile, kind
+        self._result.operations[key] += 1
+        self._result.fields[key] += count_fields(recorded)
         if recorded == computed:
             return True
-        result.disagreeing[key] += 1
-        result.disagreements.extend(
-            Disagreement(recording.name, number, op, path, one, other)
+        self._result.disagreeing[key] += 1
+        self._result.disagreements.extend(
+            Disagreement(self._name, number, kind, path, one, other)
             for path, one, other in unequal("", recorded, computed)
         )
         return False
 
-    system.boot(recording.world)
-    initial = recording.head["initial"]
-    agreed = compare(0, "boot", _state(initial), _state(_paired(initial, system, pairing)))
+
+def replay(recording: Recording, system: Replayer, result: Calibration) -> None:
+    """Replay one recording on a system and add to the result what was compared and found."""
+    session = Session(system, recording.name, recording.profile, result)
+    agreed = session.begin(recording.world, recording.head["initial"])
     left = len(recording.lines)
     for number, (op, line) in enumerate(recording.numbered(), start=1):
         if not agreed:
@@ -214,16 +242,10 @@ def replay(recording: Recording, system: Replayer, result: Calibration) -> None:
         if line is None:
             continue
         left -= 1
-        computed: Json = {"result": _result(outcome)}
-        if not outcome.fatal:
-            computed |= _state(_paired(line, system, pairing))
-        recorded = {"result": line["result"], **_state(line)}
-        agreed = compare(number, op.kind, recorded, computed)
+        agreed = session.compare(number, op.kind, line, outcome)
     result.skipped_operations += left
     if agreed:
-        last = recording.lines[-1]["i"] if recording.lines else 0
-        agreed = compare(last, "tail", recording.tail, system.tail())
-    result.agreeing += agreed
+        session.end(recording.lines[-1]["i"] if recording.lines else 0, recording.tail)
 
 
 def calibrate(

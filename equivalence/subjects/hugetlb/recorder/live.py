@@ -185,6 +185,14 @@ class LiveKernel:
         log = [_PROCESS_ID.sub(r"\1?", _text(entry)) for entry in answer["klog"]]
         return {**line, "klog": log} if log else line
 
+    def refuses(self, op: str, args: Mapping[str, Any]) -> bool:
+        """Whether `apply` would refuse this operation now."""
+        try:
+            translate(self._need_names(), self._i + 1, op, args)
+        except OperationRefusedError:
+            return True
+        return False
+
     def end_trace(self) -> Json:
         """Tear everything down and return the tail; `clean` says what the kernel was left like.
 
