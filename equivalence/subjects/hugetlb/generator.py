@@ -44,7 +44,8 @@ _FACTORS = (0.0, 0.5, 1.0, 1.0, 1.0, 3.0)
 _GROUPS: tuple[tuple[float, float, tuple[str, ...]], ...] = (
     (0.4, 2.5, ("cgroup_create", "cgroup_set", "cgroup_attach", "cgroup_rmdir")),
     (0.5, 2.0, ("set_mempolicy", "mbind", "migrate_pages", "sched_setaffinity")),
-    (0.15, 2.0, ("set_nr_hugepages_mempolicy", "set_interleave_weight", "cgroup_mems")),
+    (0.15, 2.0, ("set_nr_hugepages_mempolicy", "set_interleave_weight")),
+    (0.12, 4.0, ("cgroup_create", "cgroup_attach", "cgroup_mems")),
     (0.15, 4.0, ("uffd_register", "uffd_copy", "uffd_continue", "uffd_poison", "fail_copy")),
     (0.15, 1.0, ("uffd_unregister",)),
     (0.25, 5.0, ("pin", "unpin", "memfd_pin_folios")),
@@ -71,13 +72,13 @@ _THEN: dict[str, tuple[str, ...]] = {
     "mbind": ("touch_write",),
     "migrate_pages": ("munmap", "touch_write"),
     "cgroup_create": ("cgroup_attach", "cgroup_attach", "cgroup_set", "cgroup_mems"),
-    "cgroup_attach": ("mmap", "mmap", "cgroup_set"),
+    "cgroup_attach": ("mmap", "mmap", "cgroup_set", "cgroup_mems"),
     "cgroup_set": ("mmap", "touch_write"),
     "cgroup_mems": ("mmap", "touch_write"),
     "pin": ("fork", "fork", "fork", "touch_write"),
     "uffd_register": ("uffd_copy", "uffd_copy", "uffd_continue", "uffd_poison", "fail_copy"),
     "fail_copy": ("uffd_copy", "uffd_copy", "fork"),
-    "fail_kmalloc": ("mmap", "fallocate", "munmap", "madvise", "touch_write"),
+    "fail_kmalloc": ("fallocate", "fallocate", "mmap", "munmap", "madvise", "touch_write"),
     "fail_charge": ("mmap", "touch_write"),
     "fail_buddy": ("touch_write", "mmap"),
     "guest_create": ("guest_alloc",),
@@ -155,6 +156,10 @@ class HugetlbGenerator:
         #: Process and name of the last pin.
         self._pinned: tuple[str, str] | None = None
         self._giant = "1G" in str(world.get("hstates", ""))
+        #: Kinds without which the world would be made in vain.
+        self._favoured: list[str] = ["demote"] if self._giant else []
+        if world.get("memory_hugetlb_accounting"):
+            self._favoured += ["cgroup_create", "cgroup_attach", "fail_charge"]
         self._prologue = 0
         self._last = ""
         self._started = False
@@ -225,6 +230,8 @@ class HugetlbGenerator:
             factor = weight if rng.random() < share else 0.0
             for kind in kinds:
                 groups[kind] = max(factor, groups.get(kind, 0.0))
+        for kind in self._favoured:
+            groups[kind] = 4.0
         weights = [
             OPS[kind].weight
             * groups.get(kind, 1.0)
@@ -445,11 +452,14 @@ class HugetlbGenerator:
         args: dict[str, Scalar] = {
             "proc": proc,
             "fd": fd,
-            "off": int(self._random() * 4),
+            "off": int(self._random() * 4) if self._random() < 0.6 else 0,
             "len": self._length(),
         }
         draw = self._random()
-        if draw < 0.45:
+        if self._last == "fail_kmalloc" and draw < 0.8:
+            # A hole in the middle of a region needs a second one.
+            args.update(off=1, len=1, mode="punch_hole")
+        elif draw < 0.45:
             args["mode"] = "punch_hole"
         elif draw < 0.55:
             args["mode"] = "keep_size"
