@@ -1,0 +1,1 @@
+"""Planted bugs and harmless rewrites: what the public command makes of them."""
