@@ -22,6 +22,7 @@ from models.schema.result import (
     Verdict,
 )
 from reports.text import (
+    defect_text,
     limits_text,
     one_line,
     outcome_line,
@@ -202,10 +203,8 @@ def _defects(defects: tuple[Defect, ...]) -> Iterator[RenderableType]:
     )
     for found in defects[:MAX_DEFECTS]:
         steps = ", ".join(map(str, found.steps))
-        # What the kernel itself calls wrong is its own detail.
-        detail = "" if found.invariant.endswith(found.detail) else f": {one_line(found.detail)}"
         lines = [
-            f"{one_line(found.invariant)}{detail}",
+            defect_text(found),
             f"  steps {steps}; minimal trace of {found.ops} ops",
         ]
         if found.replay is not None:

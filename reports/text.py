@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Final
 
-from models.schema.result import OutcomeText, Pair, Result
+from models.schema.result import Defect, OutcomeText, Pair, Result, Verdict
 
 #: Control characters, and the marks that change the direction of text: a terminal or a reader of
 #: mail would obey them, wherever they come from.
@@ -26,7 +26,7 @@ def one_line(text: str, limit: int = 200) -> str:
 
 def value_text(value: Any, limit: int = 120) -> str:
     """A value of a field as people read it: words bare, structures as JSON."""
-    if isinstance(value, str):
+    if isinstance(value, str) and value:
         return one_line(value, limit)
     if value is None:
         return "none"
@@ -50,6 +50,13 @@ def outcome_line(outcome: OutcomeText) -> str:
     return one_line(" ".join(word for word in words if word))
 
 
+def defect_text(found: Defect) -> str:
+    """A defect in one line; what the kernel itself calls wrong is its own detail."""
+    if found.invariant.endswith(found.detail):
+        return one_line(found.invariant, 300)
+    return one_line(f"{found.invariant}: {found.detail}", 300)
+
+
 def pair_name(pair: Pair) -> str:
     """A pair as headings name it."""
     if pair.against == "self":
@@ -61,6 +68,20 @@ def pair_name(pair: Pair) -> str:
 def rung_text(pair: Pair) -> str:
     """The rung reached, with its number where it has one."""
     return pair.rung.replace("N ops", f"{pair.ops:,} ops") if pair.rung != "nothing" else ""
+
+
+def pair_why(pair: Pair) -> str:
+    """Why a pair has its verdict, where the verdict alone does not say it; else ""."""
+    found = pair.counterexample
+    if found is not None:
+        where = "at boot" if found.op_index < 0 else f"after op {found.op_index} ({found.op})"
+        values = f"{value_text(found.before_value)} before, {value_text(found.after_value)} after"
+        return f"{where}: {found.field} is {values}"
+    if pair.verdict is Verdict.INADEQUATE and pair.evidence.missing:
+        return "missing: " + "; ".join(pair.evidence.missing)
+    if pair.verdict is Verdict.DECLARED_BUT_UNSEEN:
+        return f"the declared change was not seen; {rung_text(pair) or pair.rung}"
+    return pair.reason
 
 
 def trace_lines(trace: str) -> list[str]:

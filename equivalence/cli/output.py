@@ -8,8 +8,13 @@ from typing import Final, NamedTuple
 
 import click
 
+import reports.github
 import reports.html
 import reports.json
+import reports.junit
+import reports.ktap
+import reports.mail
+import reports.markdown
 from equivalence.cli.files import save
 from models.schema.result import Result
 
@@ -24,6 +29,11 @@ class Writer(NamedTuple):
 WRITERS: Final[Mapping[str, Writer]] = {
     "json": Writer("result.json", reports.json.write),
     "html": Writer("report.html", reports.html.write),
+    "junit": Writer("junit.xml", reports.junit.write),
+    "ktap": Writer("result.ktap", reports.ktap.write),
+    "markdown": Writer("summary.md", reports.markdown.write),
+    "github": Writer("github.txt", reports.github.write),
+    "mail": Writer("mail.txt", reports.mail.write),
 }
 DEFAULT: Final = ("html", "json")
 
