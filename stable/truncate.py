@@ -1,4 +1,4 @@
-"""Removal of a file's page in 6.12.117: locked before it is unmapped again (fs/hugetlbfs/inode.c)."""
+"""Removal of a page in 6.12.117: locked before it is unmapped again (fs/hugetlbfs/inode.c)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from models.kernel.port import ported
 
 if TYPE_CHECKING:
     from models.hugetlb.reserve import hugetlb_fix_reserve_counts, hugetlb_unreserve_pages
-
     from models.hugetlb.structs import HState
     from models.hugetlb.truncate import hugetlb_delete_from_page_cache, hugetlb_unmap_file_folio
     from models.kernel.page import (
