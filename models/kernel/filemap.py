@@ -113,7 +113,7 @@ def filemap_get_folio(mapping: AddressSpace, index: int) -> Folio | int:
 
 @ported("include/linux/pagemap.h", "filemap_lock_folio")
 def filemap_lock_folio(mapping: AddressSpace, index: int) -> Folio | int:
-    """The folio at ``index`` (base pages), locked and with a reference; -ENOENT if there is none."""
+    """The folio at ``index`` (base pages), locked and with a reference, or -ENOENT."""
     folio = filemap_get_folio(mapping, index)
     if not IS_ERR(folio):
         folio_lock(folio)

@@ -1,5 +1,5 @@
 # Fidelity: CUSTOM
-"""What one booted system knows of itself: the running task, injected failures, effects, warnings."""
+"""What one booted system knows of itself: the running task, failures to come, effects, warnings."""
 
 from __future__ import annotations
 
