@@ -41,7 +41,8 @@ class Lockstep:
     """Two systems fed the same operations.
 
     ``outcome`` is what the last operation returned on the first side; ``dead`` says that both sides
-    ended alike in an outcome after which a system cannot go on.
+    ended alike in an outcome after which a system cannot go on; ``ticks`` counts operations of all
+    traces, for a watchdog.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Lockstep:
         "index",
         "oracle",
         "outcome",
+        "ticks",
     )
 
     def __init__(self, before: System, after: System, oracle: Oracle) -> None:
@@ -62,6 +64,7 @@ class Lockstep:
         self._apply_before = before.apply
         self._apply_after = after.apply
         self.index = 0
+        self.ticks = 0
         self.dead = False
         self.outcome: Outcome = OK
 
@@ -92,6 +95,7 @@ class Lockstep:
         """
         index = self.index
         self.index = index + 1
+        self.ticks += 1
         system = self.before
         try:
             one = self._apply_before(op)

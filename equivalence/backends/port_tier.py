@@ -42,6 +42,10 @@ class PortTier:
             "coverage": "lines and condition outcomes, instrumented at link time",
         }
 
+    def functions(self, step: int) -> Mapping[str, FunctionType]:
+        """The functions of a step by symbol name."""
+        return self.source.steps[step].functions
+
     def obstacle(self, step: int) -> str | None:
         """None: a series of the ports that does not link is refused when it is loaded."""
         return None

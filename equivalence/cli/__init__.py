@@ -18,6 +18,7 @@ from models.schema.result import INTERRUPTED
 COMMANDS: Final = {
     "run": "run",
     "explore": "explore",
+    "mutate": "mutate",
     "replay": "replay",
     "shrink": "shrink",
     "calibrate": "calibrate",
