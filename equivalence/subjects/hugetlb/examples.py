@@ -92,6 +92,35 @@ _TEXTS: Final = (
     pin proc=A pin=p2 map=m2 start=0 len=1
     fork proc=A child=B
     """,
+    """
+    # A cpuset leaves one node: faults with pages on both nodes, with none left there, and moved.
+    world nodes=2 nr_hugepages=4
+    spawn id=A
+    cgroup_create cgroup=g1
+    cgroup_attach cgroup=g1 target=A
+    cgroup_mems cgroup=g1 nodes=1
+    mmap proc=A map=m1 type=private len=2
+    touch_write proc=A map=m1 page=0
+    touch_write proc=A map=m1 page=1
+    mmap proc=A map=m2 type=private len=1 noreserve=1
+    touch_write proc=A map=m2 page=0
+    cgroup_mems cgroup=g1 nodes=0
+    touch_write proc=A map=m2 page=0
+    """,
+    """
+    # A hole splits a region in two, and there is no memory for the second, with and without subpool.
+    world nodes=2 nr_hugepages=9
+    spawn id=A
+    mount mount=h0 size=4
+    open proc=A fd=f1 mount=h0 name=x
+    fallocate proc=A fd=f1 off=0 len=4
+    fail_kmalloc what=region count=1
+    fallocate proc=A fd=f1 off=2 len=1 mode=punch_hole
+    memfd_create proc=A fd=f2
+    fallocate proc=A fd=f2 off=0 len=3
+    fail_kmalloc what=region count=1
+    fallocate proc=A fd=f2 off=1 len=1 mode=punch_hole
+    """,
 )
 
 
