@@ -27,6 +27,7 @@ from reports.text import (
     one_line,
     outcome_line,
     pair_name,
+    pair_why,
     rung_text,
     status_text,
     trace_lines,
@@ -57,19 +58,8 @@ def _parts(result: Result) -> Iterator[RenderableType]:
     for waiver in result.waivers:
         yield Text(f"Waiver: {one_line(waiver)}", style="yellow")
     yield pairs_table(result.pairs)
-    shown: dict[tuple[str, ...], Pair] = {}
-    for pair in result.pairs:
-        found = pair.counterexample
-        # Comments in a trace name the pair; what is run is the rest.
-        key = tuple(trace_lines(found.trace)) if found is not None else ()
-        if found is not None and key in shown:
-            yield _heading(pair)
-            same = f"{one_line(found.field)} differs; same trace as {pair_name(shown[key])}"
-            yield Group(_wrapped([same]), Text())
-            continue
-        if found is not None:
-            shown[key] = pair
-        yield from _detail(pair)
+    for group in _groups(result.pairs):
+        yield from _detail(group)
     yield from _defects(result.defects)
     yield from _not_compared(result)
     for note in result.notes:
@@ -101,27 +91,36 @@ def pairs_table(pairs: tuple[Pair, ...]) -> RenderableType:
     return Group(Text(), table, Text())
 
 
-def _detail(pair: Pair) -> Iterator[RenderableType]:
-    """What a row cannot say: why, and how to see it oneself."""
+def _groups(pairs: tuple[Pair, ...]) -> list[list[Pair]]:
+    """Pairs about which the same is to be said, in the order of the first of them."""
+    groups: dict[tuple[object, ...], list[Pair]] = {}
+    for pair in pairs:
+        found = pair.counterexample
+        # Comments in a trace name the pair; what is run is the rest.
+        trace = tuple(trace_lines(found.trace)) if found is not None else ()
+        key = (pair.verdict, trace, found is None and pair_why(pair))
+        if found is not None or pair_why(pair):
+            groups.setdefault(key, []).append(pair)
+    return list(groups.values())
+
+
+def _detail(group: list[Pair]) -> Iterator[RenderableType]:
+    """What rows cannot say: why, and how to see it oneself."""
+    for pair in group:
+        style = _STYLE[EXIT_STATUS[pair.verdict]]
+        yield Text(f"{pair.verdict.value}: {pair_name(pair)}", style=style)
+    pair = group[0]
     if pair.counterexample is not None:
-        yield _heading(pair)
         yield from counterexample(pair.counterexample)
     elif pair.verdict is Verdict.INADEQUATE and pair.evidence.missing:
-        yield _heading(pair)
         missing = pair.evidence.missing
         yield _wrapped([f"- missing: {one_line(text, 400)}" for text in missing[:MAX_MISSING]])
         yield from _more(len(missing) - MAX_MISSING, "things are missing")
-    elif pair.reason:
-        yield _heading(pair)
-        yield _wrapped([one_line(pair.reason, 600)])
-    elif pair.verdict is Verdict.DECLARED_BUT_UNSEEN:
-        yield _heading(pair)
-        yield _indented([f"the declared change was not seen; {rung_text(pair) or pair.rung}"])
-
-
-def _heading(pair: Pair) -> Text:
-    style = _STYLE[EXIT_STATUS[pair.verdict]]
-    return Text(f"{pair.verdict.value}: {pair_name(pair)}", style=style)
+    else:
+        why, _, replay = pair_why(pair).partition("; replay it with: ")
+        yield _wrapped([one_line(why, 600)])
+        if replay:
+            yield _indented([f"replay: {one_line(replay, 1000)}"])
 
 
 def counterexample(found: Counterexample) -> Iterator[RenderableType]:

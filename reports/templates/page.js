@@ -24,8 +24,9 @@
       buttons.forEach(function (button, i) {
         if (i === now) { button.setAttribute("aria-current", "step"); } else { button.removeAttribute("aria-current"); }
       });
-      go.start.disabled = go.back.disabled = now === 0;
-      go.next.disabled = go.end.disabled = now === panels.length - 1;
+      // Not "disabled": a button that is disabled loses the focus, and with it the arrow keys.
+      [go.start, go.back].forEach(function (one) { one.setAttribute("aria-disabled", String(now === 0)); });
+      [go.next, go.end].forEach(function (one) { one.setAttribute("aria-disabled", String(now === panels.length - 1)); });
       place.textContent = (now + 1) + " of " + panels.length;
       var list = buttons[now].closest(".list");
       var row = buttons[now].parentElement;

@@ -5,7 +5,7 @@ from typing import Any
 
 from equivalence import gate
 from equivalence.campaign import Config
-from models.schema.result import Result
+from models.schema.result import Result, Verdict
 from tests.toy import Rule, ToySubject, ToyTier, greedy, plenty, plenty_too
 
 #: Text that must come out as text, whatever reads the report.
@@ -42,6 +42,29 @@ def _walk(value: Any, change: Any, path: tuple[str, ...]) -> Any:
     if isinstance(value, str) and path[-1] not in _FIXED:
         return change(value)
     return value
+
+
+@cache
+def every_verdict() -> Result:
+    """A pair for each verdict there is, with a reason, a waiver and a note."""
+    whole = toy_result()
+    agreed, diverged = whole.pairs[-3], whole.pairs[-1]
+    pairs = []
+    for number, verdict in enumerate(Verdict):
+        with_example = verdict in (Verdict.DIVERGED, Verdict.CHANGED_AS_DECLARED)
+        like = diverged if with_example else agreed
+        missing = ("goal 'refused' was not reached",) if verdict is Verdict.INADEQUATE else ()
+        evidence = like.evidence.model_copy(update={"missing": missing})
+        change = {
+            "patch": f"{number}/9",
+            "verdict": verdict,
+            "evidence": evidence,
+            "reason": "hunk 2 is not hosted" if verdict is Verdict.NOT_CHECKED else "",
+        }
+        pairs.append(like.model_copy(update=change))
+    return whole.model_copy(
+        update={"pairs": tuple(pairs), "waivers": ("2/9 may change",), "notes": ("store full",)}
+    )
 
 
 def hostile_result() -> Result:
