@@ -7,8 +7,8 @@ are both sides observed to find out what.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, Final
 
 from equivalence.oracle import (
     Oracle,
@@ -17,11 +17,16 @@ from equivalence.oracle import (
     outcome_differences,
     state_differences,
 )
-from equivalence.subject import Observation, System, WorldError
+from equivalence.schedule import Schedule, enumerate_switches, parse_schedule
+from equivalence.subject import Concurrent, Joint, Observation, System, WorldError
 from models.schema.divergence import Difference, Divergence
 from models.schema.outcome import OK, Outcome
 from models.schema.trace import Args, Op, Trace
 
+#: Where the sides pass different boundaries, schedules with so many preemptions, at so many of the
+#: first boundaries, say what either side can reach.
+REACHABLE_PREEMPTIONS: Final = 2
+REACHABLE_BOUNDARIES: Final = 40
 #: Outcomes after which a system goes on.
 ALIVE: Final = frozenset({"returned", "refused"})
 
@@ -125,11 +130,94 @@ class Lockstep:
         if divergence is not None:
             return divergence
         step = self.step
+        if trace.schedule:
+            return self._run_scheduled(trace)
         for op in trace.ops:
             divergence = step(op)
             if divergence is not None or self.dead:
                 return divergence
         return None
+
+    def _run_scheduled(self, trace: Trace) -> Divergence | None:
+        schedule = parse_schedule(trace.schedule)
+        end = schedule.at + schedule.tasks
+        for op in trace.ops[: schedule.at]:
+            divergence = self.step(op)
+            if divergence is not None or self.dead:
+                return divergence
+        group = trace.ops[schedule.at : end]
+        divergence = self.together(group, schedule) if group else None
+        if divergence is not None or self.dead:
+            return divergence
+        for op in trace.ops[end:]:
+            divergence = self.step(op)
+            if divergence is not None or self.dead:
+                break
+        return divergence
+
+    def together(self, ops: Sequence[Op], schedule: Schedule) -> Divergence | None:
+        """Run operations together on both sides, with the same choices, and compare.
+
+        Where the sides do not pass the same boundaries the choices mean different things; then the
+        results that either side can reach at all are compared, and the trace ends (``dead``).
+
+        Raises:
+            FaultError: a system raised, or cannot run operations together.
+        """
+        index = self.index
+        self.index = index + len(ops)
+        self.ticks += len(ops)
+        before, after = self.before, self.after
+        if not isinstance(before, Concurrent) or not isinstance(after, Concurrent):
+            msg = "this tier cannot run operations together"
+            raise FaultError(msg, "not concurrent")
+        snapshots = before.snapshot(), after.snapshot()
+        one = self._together(before, ops, schedule)
+        other = self._together(after, ops, schedule)
+        if one.boundaries != other.boundaries:
+            before.restore(snapshots[0])
+            after.restore(snapshots[1])
+            self.dead = True
+            return self._compare_reachable(ops, index, schedule)
+        for place, (mine, theirs) in enumerate(zip(one.outcomes, other.outcomes, strict=True)):
+            if mine != theirs:
+                return self._diverged(ops[place], index + place, mine, theirs)
+        self.outcome = one.outcomes[-1]
+        if any(outcome.fatal for outcome in one.outcomes):
+            self.dead = True
+            return None
+        return self._compare_state(ops[-1], self.index - 1)
+
+    def _together(self, system: Concurrent, ops: Sequence[Op], schedule: Schedule) -> Joint:
+        try:
+            return system.apply_together(ops, schedule.switches)
+        except Exception as error:
+            raise self._raised(system, error, f"in ops {self.index - len(ops)} ff.") from error
+
+    def _compare_reachable(
+        self, ops: Sequence[Op], index: int, schedule: Schedule
+    ) -> Divergence | None:
+        """Compare what either side can reach with few preemptions."""
+        reached = [self._reachable(system, ops, schedule) for system in (self.before, self.after)]
+        if reached[0] == reached[1]:
+            return None
+        missing = sorted(map(str, reached[0] - reached[1]))[:1]
+        added = sorted(map(str, reached[1] - reached[0]))[:1]
+        found = Difference(("outcome", "reachable"), missing, added)
+        return Divergence(index + len(ops) - 1, ops[-1], (found,))
+
+    def _reachable(self, system: Any, ops: Sequence[Op], schedule: Schedule) -> set[Hashable]:
+        snapshot = system.snapshot()
+        plain = self._together(system, ops, Schedule(schedule.at, schedule.tasks))
+        found: set[Hashable] = set()
+        count = min(len(plain.boundaries), REACHABLE_BOUNDARIES)
+        for switches in enumerate_switches(count, schedule.tasks, REACHABLE_PREEMPTIONS):
+            system.restore(snapshot)
+            done = self._together(system, ops, Schedule(schedule.at, schedule.tasks, switches))
+            fatal = any(outcome.fatal for outcome in done.outcomes)
+            found.add((done.outcomes, None if fatal else system.state_key()))
+        system.restore(snapshot)
+        return found
 
     def audit(self) -> Observation:
         """Observe both sides in full, where digests have agreed; what the first side shows.
@@ -145,7 +233,7 @@ class Lockstep:
             raise FaultError(msg, "digests agree")
         return before
 
-    def _raised(self, system: System, error: Exception, place: str) -> FaultError:
+    def _raised(self, system: object, error: Exception, place: str) -> FaultError:
         side = "before" if system is self.before else "after"
         sort = f"the system {side} the patch raised {type(error).__name__}"
         return FaultError(f"{sort}: {error}, {place}", sort)

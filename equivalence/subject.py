@@ -87,6 +87,36 @@ class Evidence(Protocol):
         """Forget what was covered and counted, so that the next search is measured alone."""
 
 
+class Joint(Protocol):
+    """What operations that ran together came to."""
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Of each operation."""
+
+    @property
+    def boundaries(self) -> tuple[tuple[int, str, str], ...]:
+        """The lock boundaries passed: task, what was done, to which lock."""
+
+    @property
+    def inversions(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of locks that were taken in either order."""
+
+
+@runtime_checkable
+class Concurrent(Protocol):
+    """A system that can run operations together, switching between them at lock boundaries."""
+
+    def apply_together(self, ops: Sequence[Op], switches: Sequence[tuple[int, int]]) -> Joint:
+        """Run the operations, one in each task; at boundary ``point`` switch to ``task``."""
+
+    def snapshot(self) -> object:
+        """As of a system."""
+
+    def restore(self, snapshot: object) -> None:
+        """As of a system."""
+
+
 @dataclass(frozen=True, slots=True)
 class OpSpec:
     """One kind of operation.

@@ -8,12 +8,13 @@ The subject's modules supply, by name, what the backend calls: ``boot_world(worl
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any, Protocol
 
 from equivalence.backends import memento
 from equivalence.backends.instrument import Recorder, instrument
+from equivalence.backends.interleave import Interleaver, Switches, Together
 from equivalence.series import Step
 from equivalence.subject import Observation, Predicate, Relation
 from models.schema.outcome import REFUSED, Ending, Outcome
@@ -114,6 +115,11 @@ class PortSystem:
             outcome = outcome._replace(warnings=tuple(machine.warnings))
             machine.warnings.clear()
         return outcome
+
+    def apply_together(self, ops: Sequence[Op], switches: Switches) -> Together:
+        """Run operations together, one in each task, switching where ``switches`` says."""
+        deadlock = next(kind for kind, ending in self._endings.items() if ending == "deadlock")
+        return Interleaver(self._machine, self.apply, deadlock, switches).run(ops)
 
     def _ending(self, error: BaseException) -> Ending:
         return next(ending for kind, ending in self._endings.items() if isinstance(error, kind))
