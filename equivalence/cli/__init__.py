@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "replay": "replay",
     "shrink": "shrink",
     "calibrate": "calibrate",
+    "record": "record",
     "report": "report",
     "show": "show",
 }

@@ -16,7 +16,9 @@ from equivalence.backends.port import PortSystem
 from equivalence.cli import consoles
 from equivalence.cli.choose import load_series, port_tier
 from equivalence.cli.errors import InputError
-from equivalence.cli.options import PATH
+from equivalence.cli.kernel import kernel_option
+from equivalence.cli.live import calibrate_live
+from equivalence.cli.options import DEFAULT_OUT, PATH
 from equivalence.series import Step
 from equivalence.subjects.hugetlb.calibration import (
     Calibration,
@@ -58,38 +60,89 @@ step_option = click.option(
     show_default=True,
     help="What to print.",
 )
-def calibrate(traces: tuple[Path, ...], series: str, step: int | None, form: str) -> int:
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Compare with a kernel that runs in QEMU, on generated operations.",
+)
+@click.option(
+    "--ops",
+    type=click.IntRange(1),
+    default=2_000,
+    show_default=True,
+    help="With --live: how many operations.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="With --live: the seed."
+)
+@click.option(
+    "--out",
+    type=PATH,
+    default=DEFAULT_OUT,
+    show_default=True,
+    help="With --live: the folder for the recording of a difference.",
+)
+@kernel_option
+def calibrate(
+    traces: tuple[Path, ...],
+    series: str,
+    step: int | None,
+    form: str,
+    live: bool,
+    ops: int,
+    seed: int,
+    out: Path,
+    kernel: Path | None,
+) -> int:
     """Replay recordings of a real kernel and compare every field after every operation.
 
     TRACES are files (.jsonl), archives (.tar.xz) or folders of recordings; without any, those that
     come with equivcheck. Exits 0 only if everything agrees.
+
+    With --live, operations are generated and run on a real kernel and on the step in lockstep; the
+    first difference is made minimal on both, shown, and saved as a recording. What is not installed
+    is named with the command that installs it (exit status 4).
     """
+    if live and traces:
+        msg = "TRACES are given with --live, which generates its own; expected one of them"
+        raise click.UsageError(msg)
     linked = step_of(series, step)
-    try:
-        recordings = read(traces) if traces else corpus()
-    except RecordingError as error:
-        raise InputError(str(error)) from error
     system = port_tier(load_series(series)).system(linked.number, evidence=False)
     assert isinstance(system, PortSystem)
-    console = consoles.err()
-    with console.status("") as status:
-
-        def watch(recording: Recording, so_far: Calibration) -> None:
-            status.update(f"{so_far.traces} of {len(recordings)} recordings")
-
-        found = replay_all(recordings, PortReplayer(system), watch)
+    if live:
+        found = calibrate_live(system, linked, ops, seed, kernel, out)
+    else:
+        found = _replayed(system, traces)
     if form == "json":
         # Numbers above 2^53 are printed whole: they are the kernel's unsigned longs.
         click.echo(json.dumps(found.as_json(), indent=1, ensure_ascii=False))
     else:
         consoles.show(_table(found))
         consoles.show(_summary(found, linked))
-        for one in list(found.first().values())[:MAX_PRINTED]:
+        for one in list(found.first().values())[: 0 if live else MAX_PRINTED]:
             consoles.show(_disagreement(one, series, linked, traces))
         more = len(found.first()) - MAX_PRINTED
-        if more > 0:
+        if more > 0 and not live:
             consoles.show(f"... and {more} more recordings disagree (--format json has all)")
     return 0 if found.agrees else 1
+
+
+def _replayed(system: PortSystem, traces: tuple[Path, ...]) -> Calibration:
+    """Replay recordings, those that come with equivcheck by default.
+
+    Raises:
+        InputError: one cannot be read.
+    """
+    try:
+        recordings = read(traces) if traces else corpus()
+    except RecordingError as error:
+        raise InputError(str(error)) from error
+    with consoles.err().status("") as status:
+
+        def watch(recording: Recording, so_far: Calibration) -> None:
+            status.update(f"{so_far.traces} of {len(recordings)} recordings")
+
+        return replay_all(recordings, PortReplayer(system), watch)
 
 
 def step_of(series: str, number: int | None) -> Step:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from equivalence.shrink import Shrinker
 from equivalence.subjects.hugetlb import recorder
@@ -247,24 +247,3 @@ def _kind_of(one: Disagreement) -> tuple[str, str]:
     if words[:1] == ["procs"] and len(words) > 2:
         del words[2:]
     return one.op, ".".join(words)
-
-
-def drawn_ops(
-    seed: int, number: int, most: int
-) -> tuple[Args, Iterator[tuple[str, Mapping[str, Any]]], Callable[[Json], None]]:
-    """World, operations and what to tell the answers to, for recording a generated trace."""
-    drawn = Drawn(seed, number)
-    last: list[Op] = []
-
-    def ops() -> Iterator[tuple[str, Mapping[str, Any]]]:
-        for _ in range(most):
-            op = drawn.op()
-            if last:
-                drawn.saw(last.pop(), None)
-            last.append(op)
-            yield op.kind, recorded_args(op)
-
-    def watch(line: Json) -> None:
-        drawn.saw(last.pop(), line)
-
-    return drawn.world, ops(), watch

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from equivalence.subjects.hugetlb.recorder.errors import (
     GuestDiedError,
+    GuestHungError,
     OperationRefusedError,
     RecorderError,
     UnsettledError,
@@ -95,8 +96,7 @@ class LiveKernel:
         self.close()
         if self._parts is None:
             self._parts = find_parts(self._release, self._kernel)
-        machine = Machine(self._parts)
-        hello = machine.ask("hello", self._boot_seconds)
+        machine, hello = self._greeted(self._parts)
         if hello["nodes"] != NODES or hello["cpu0_node"] != 0:
             machine.close()
             msg = (
@@ -107,6 +107,25 @@ class LiveKernel:
         self._machine, self._hello = machine, hello
         self._dirty = False
         self.boots += 1
+
+    def _greeted(self, parts: Parts) -> tuple[Machine, Json]:
+        """A machine that came up, and its first answer.
+
+        Emulated time sometimes jumps while a loaded host boots a guest, and its kernel dies of it:
+        a boot is tried again before it counts as one that fails.
+        """
+        for last in (False, False, True):
+            machine = Machine(parts)
+            try:
+                return machine, machine.ask("hello", self._boot_seconds)
+            except GuestDiedError as error:
+                machine.close()
+                if last or isinstance(error, GuestHungError):
+                    raise
+            except BaseException:
+                machine.close()
+                raise
+        raise AssertionError
 
     def close(self) -> None:
         """End the machine; harmless if none runs. A trace in progress is lost."""
