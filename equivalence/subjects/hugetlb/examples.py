@@ -108,7 +108,7 @@ _TEXTS: Final = (
     touch_write proc=A map=m2 page=0
     """,
     """
-    # A hole splits a region in two, and there is no memory for the second, with and without subpool.
+    # A hole splits a region in two, and there is no memory for the second half.
     world nodes=2 nr_hugepages=9
     spawn id=A
     mount mount=h0 size=4
@@ -120,6 +120,56 @@ _TEXTS: Final = (
     fallocate proc=A fd=f2 off=0 len=3
     fail_kmalloc what=region count=1
     fallocate proc=A fd=f2 off=1 len=1 mode=punch_hole
+    """,
+    """
+    # userfaultfd: pages are filled from memory that cannot be read at once, reserved and not, and
+    # filled again.
+    world nodes=2 nr_hugepages=6
+    spawn id=A
+    mmap proc=A map=m1 type=private len=2
+    uffd_register proc=A map=m1
+    uffd_copy proc=A map=m1 page=0 cold=1
+    uffd_copy proc=A map=m1 page=1
+    uffd_copy proc=A map=m1 page=1
+    mmap proc=A map=m2 type=shared len=2
+    touch_write proc=A map=m2 page=0
+    uffd_register proc=A map=m2 mode=all
+    uffd_continue proc=A map=m2 page=0
+    uffd_copy proc=A map=m2 page=1 cold=1
+    """,
+    """
+    # Policies that prefer one node, when its pages are used up.
+    world nodes=2 nr_hugepages=2
+    spawn id=A
+    mmap proc=A map=m1 type=private len=2
+    set_mempolicy proc=A mode=preferred_many nodes=1
+    touch_write proc=A map=m1 page=0
+    touch_write proc=A map=m1 page=1
+    madvise proc=A map=m1 advice=dontneed
+    set_mempolicy proc=A mode=preferred nodes=1
+    touch_write proc=A map=m1 page=0
+    touch_write proc=A map=m1 page=1
+    """,
+    """
+    # A page with a memory error stays in the pool, and is handed to nobody.
+    world nodes=2 nr_hugepages=4 nr_overcommit_hugepages=1
+    spawn id=A
+    mmap proc=A map=m1 type=private len=4
+    hard_offline node=0 frame=0
+    touch_write proc=A map=m1 page=0
+    touch_write proc=A map=m1 page=1
+    touch_write proc=A map=m1 page=2
+    touch_write proc=A map=m1 page=3
+    """,
+    """
+    # Pages of a file are pinned and allocated for that, reserved for somebody else.
+    world nodes=2 nr_hugepages=4
+    spawn id=A
+    memfd_create proc=A fd=f1
+    mmap proc=A map=m1 type=shared len=2 fd=f1
+    touch_write proc=A map=m1 page=0
+    memfd_pin_folios proc=A pin=p1 fd=f1 off=0 len=2
+    munmap proc=A map=m1
     """,
 )
 
