@@ -16,8 +16,13 @@ CORE = (
         "region_add",
         "resv.adds_in_progress -= in_regions_needed",
         "resv.adds_in_progress -= actual_regions_needed[0]",
-        field="",
+        field="vmas.A.68719476736.resv_map.adds_in_progress",
         trace="""
+        world nr_hugepages=2
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 populate=1
+        fork proc=A child=B
+        touch_write proc=A map=m1 page=0
         """,
     ),
     Planted(
@@ -26,8 +31,14 @@ CORE = (
         "region_del",
         "del_ += rg.to - f\n                rg.to = f",
         "rg.to = f\n                del_ += rg.to - f",
-        field="",
+        field="statfs.h0.f_bfree",
         trace="""
+        world nr_hugepages=2
+        spawn id=A
+        mount mount=h0 size=2 min_size=2
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=shared len=2 fd=f1
+        ftruncate proc=A fd=f1 len=1
         """,
     ),
     Planted(
@@ -36,8 +47,13 @@ CORE = (
         "hugepage_subpool_get_pages",
         "ret = delta - spool.rsv_hpages\n            spool.rsv_hpages = 0",
         "spool.rsv_hpages = 0\n            ret = delta - spool.rsv_hpages",
-        field="",
+        field="pool.hugepages-2048kB.nr",
         trace="""
+        world nr_overcommit_hugepages=3
+        spawn id=A
+        mount mount=h0 min_size=1
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=2 fd=f1
         """,
     ),
     Planted(
@@ -46,8 +62,14 @@ CORE = (
         "hugepage_subpool_put_pages",
         "spool.used_hpages < spool.min_hpages",
         "spool.used_hpages <= spool.min_hpages",
-        field="",
+        field="subpools.h0.rsv_hpages",
         trace="""
+        world nr_hugepages=5
+        spawn id=A
+        mmap proc=A map=m1 type=private len=3
+        mount mount=h0 size=3 min_size_percent=50
+        open proc=A fd=f1 mount=h0 name=x
+        fallocate proc=A fd=f1 off=0 len=3
         """,
     ),
     Planted(
@@ -56,8 +78,13 @@ CORE = (
         "dequeue_hugetlb_folio_vma",
         "if not vma_has_reserves(vma, chg) and not available_huge_pages(h):",
         "if not vma_has_reserves(vma, chg) and not h.free_huge_pages:",
-        field="",
+        field="outcome.signal",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1
+        fork proc=A child=B
+        touch_write proc=B map=m1 page=0
         """,
     ),
     Planted(
@@ -66,8 +93,13 @@ CORE = (
         "alloc_hugetlb_folio",
         "dequeue_hugetlb_folio_vma(h, vma, addr, avoid_reserve, gbl_chg)",
         "dequeue_hugetlb_folio_vma(h, vma, addr, avoid_reserve, map_chg)",
-        field="",
+        field="pool.hugepages-2048kB.resv",
         trace="""
+        world nr_hugepages=2
+        spawn id=A
+        mount mount=h0 min_size=1
+        open proc=A fd=f1 mount=h0 name=x
+        fallocate proc=A fd=f1 off=0 len=1
         """,
     ),
     Planted(
@@ -76,8 +108,14 @@ CORE = (
         "free_huge_folio",
         "if not restore_reserve and hugepage_subpool_put_pages(spool, 1) == 0:",
         "if hugepage_subpool_put_pages(spool, 1) == 0 and not restore_reserve:",
-        field="",
+        field="pool.hugepages-2048kB.resv",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mount mount=h0 min_size=1
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=1 fd=f1 populate=1
+        munmap proc=A map=m1
         """,
     ),
     Planted(
@@ -86,8 +124,13 @@ CORE = (
         "hugetlb_reserve_pages",
         "# out_put_pages\n            hugepage_subpool_put_pages(spool, chg)",
         "# out_put_pages\n            hugepage_subpool_put_pages(spool, gbl_reserve)",
-        field="",
+        field="subpools.h0.rsv_hpages",
         trace="""
+        world nr_hugepages=2
+        spawn id=A
+        mount mount=h0 min_size=2
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=3 fd=f1
         """,
     ),
     Planted(
@@ -96,8 +139,14 @@ CORE = (
         "hugetlb_unreserve_pages",
         "hugetlb_acct_memory(h, -gbl_reserve)",
         "hugetlb_acct_memory(h, -(chg - freed))",
-        field="",
+        field="pool.hugepages-2048kB.resv",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mount mount=h0 min_size=1
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=shared len=1 fd=f1
+        ftruncate proc=A fd=f1 len=0
         """,
     ),
     Planted(
@@ -106,8 +155,15 @@ CORE = (
         "hugetlb_no_page",
         "if vmf.pgoff >= size:",
         "if vmf.pgoff > size:",
-        field="",
+        field="outcome.signal",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mount mount=h0
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=1 fd=f1
+        ftruncate proc=A fd=f1 len=0
+        touch_write proc=A map=m1 page=0
         """,
     ),
     Planted(
@@ -116,8 +172,13 @@ CORE = (
         "hugetlb_wp",
         "ret = vmf_error(new_folio)\n            folio_put(old_folio)",
         "ret = vmf_error(new_folio)",
-        field="",
+        field="folios.0.refcount",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 populate=1
+        fork proc=A child=B
+        touch_write proc=B map=m1 page=0
         """,
     ),
     Planted(
@@ -126,8 +187,16 @@ CORE = (
         "_unmap_hugepage_range",
         "if not h.surplus_huge_pages and _vma_private_lock(vma) and folio_test_anon(page):",
         "if not h.surplus_huge_pages and _vma_private_lock(vma):",
-        field="",
+        field="outcome.ending",
         trace="""
+        world nr_hugepages=2
+        spawn id=A
+        mount mount=h0
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=1 fd=f1
+        fallocate proc=A fd=f1 off=0 len=1
+        touch_read proc=A map=m1 page=0
+        fallocate proc=A fd=f1 off=0 len=1 mode=punch_hole
         """,
     ),
 )
@@ -141,8 +210,14 @@ SURFACE = (
         "if hugetlb_unreserve_pages(inode, index, index + 1, 1):\n"
         "            hugetlb_fix_reserve_counts(inode)",
         "hugetlb_unreserve_pages(inode, index, index + 1, 1)",
-        field="",
+        field="pool.hugepages-2048kB.resv",
         trace="""
+        world nr_hugepages=4
+        spawn id=A
+        memfd_create proc=A fd=f1
+        fallocate proc=A fd=f1 off=0 len=3
+        fail_kmalloc count=1
+        fallocate proc=A fd=f1 off=1 len=1 mode=punch_hole
         """,
     ),
     Planted(
@@ -151,8 +226,16 @@ SURFACE = (
         "hugetlb_reserve_pages",
         "if chg >= 0 and add < 0:",
         "if charged and chg >= 0 and add < 0:",
-        field="",
+        field="inodes.h0.2.resv_map.adds_in_progress",
         trace="""
+        world
+        spawn id=A
+        mount mount=h0
+        open proc=A fd=f1 mount=h0 name=x
+        cgroup_create cgroup=g1
+        cgroup_set cgroup=g1 file=rsvd.max value=0
+        cgroup_attach cgroup=g1 target=A
+        mmap proc=A map=m1 type=shared len=1 fd=f1
         """,
     ),
     Planted(
@@ -161,8 +244,12 @@ SURFACE = (
         "hugetlb_vm_op_close",
         "region_count(resv, start, end)",
         "region_count(resv, 0, end)",
-        field="",
+        field="pool.hugepages-2048kB.nr",
         trace="""
+        world nr_overcommit_hugepages=2
+        spawn id=A
+        mmap proc=A map=m1 type=private len=2 populate=1
+        munmap proc=A map=m1 start=1
         """,
     ),
     Planted(
@@ -171,8 +258,14 @@ SURFACE = (
         "hugetlb_vm_op_open",
         "resv_map_dup_hugetlb_cgroup_uncharge_info(resv)\n        kref_get(resv)",
         "kref_get(resv)",
-        field="",
+        field="cgroups.g1.refcount",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        cgroup_create cgroup=g1
+        cgroup_attach cgroup=g1 target=A
+        mmap proc=A map=m1 type=private len=1
+        mremap proc=A map=m1 to=m2
         """,
     ),
     Planted(
@@ -181,8 +274,12 @@ SURFACE = (
         "clear_vma_resv_huge_pages",
         "        kref_put(reservations, resv_map_release)\n",
         "",
-        field="",
+        field="vmas.P4.137438953472.resv_map.refs",
         trace="""
+        world nr_hugepages=1
+        spawn id=P4
+        mmap proc=P4 map=m1 type=private len=1
+        mremap proc=P4 map=m1 to=m2
         """,
     ),
     Planted(
@@ -191,8 +288,12 @@ SURFACE = (
         "hugetlb_change_protection",
         "pte = huge_pte_modify(pte, newprot_write)",
         "pte = huge_pte_modify(pte, newprot_write or pte.write)",
-        field="",
+        field="page_tables.B.68719476736.write",
         trace="""
+        world nr_hugepages=1
+        spawn id=B
+        mmap proc=B map=m1 type=private len=1 populate=1
+        mprotect proc=B map=m1 prot=r
         """,
     ),
     Planted(
@@ -202,8 +303,13 @@ SURFACE = (
         "if not h.surplus_huge_pages and _vma_private_lock(vma) and folio_test_anon(page):",
         "if not h.surplus_huge_pages_node[page.nid] and _vma_private_lock(vma) and "
         "folio_test_anon(page):",
-        field="",
+        field="pool.hugepages-2048kB.resv",
         trace="""
+        world nr_hugepages=3 nr_overcommit_hugepages=1
+        spawn id=A
+        mmap proc=A map=m2 type=private len=2 populate=1
+        mmap proc=A map=m1 type=private len=2 populate=1
+        madvise proc=A map=m1 advice=dontneed
         """,
     ),
     Planted(
@@ -212,8 +318,14 @@ SURFACE = (
         "hugetlbfs_punch_hole",
         "if mapping.i_mmap:\n            hugetlb_vmdelete_list(",
         "if mapping.i_mmap and not inode.i_nlink:\n            hugetlb_vmdelete_list(",
-        field="",
+        field="pool.hugepages-2048kB.free",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mount mount=h0
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=1 fd=f1 populate=1
+        fallocate proc=A fd=f1 off=0 len=1 mode=punch_hole
         """,
     ),
     Planted(
@@ -222,8 +334,14 @@ SURFACE = (
         "remove_inode_hugepages",
         "hugetlb_unreserve_pages(inode, lstart >> huge_page_shift(h), LONG_MAX, freed)",
         "hugetlb_unreserve_pages(inode, 0, LONG_MAX, freed)",
-        field="",
+        field="pool.hugepages-2048kB.resv",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mount mount=h0
+        open proc=A fd=f1 mount=h0 name=x
+        fallocate proc=A fd=f1 off=0 len=1
+        ftruncate proc=A fd=f1 len=1
         """,
     ),
     Planted(
@@ -232,8 +350,13 @@ SURFACE = (
         "hugetlbfs_fallocate",
         "pseudo_vma.vm_flags = VM_HUGETLB | VM_MAYSHARE | VM_SHARED",
         "pseudo_vma.vm_flags = VM_HUGETLB | VM_SHARED",
-        field="",
+        field="pool.hugepages-2048kB.resv",
         trace="""
+        world nr_hugepages=2
+        spawn id=A
+        mount mount=h0 min_size=1
+        open proc=A fd=f1 mount=h0 name=x
+        fallocate proc=A fd=f1 off=0 len=1
         """,
     ),
     Planted(
@@ -242,8 +365,14 @@ SURFACE = (
         "hugetlbfs_fallocate",
         "if not mode & FALLOC_FL_KEEP_SIZE and offset + length > inode.i_size:",
         "if not mode & FALLOC_FL_KEEP_SIZE and length > inode.i_size:",
-        field="",
+        field="files.A.f1.size",
         trace="""
+        world nr_hugepages=2
+        spawn id=A
+        mount mount=h0
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=1 fd=f1
+        fallocate proc=A fd=f1 off=1 len=1
         """,
     ),
     Planted(
@@ -252,8 +381,12 @@ SURFACE = (
         "remove_inode_single_folio",
         "hugetlb_unreserve_pages(inode, index, index + 1, 1)",
         "hugetlb_unreserve_pages(inode, index, index + 1, 0)",
-        field="",
+        field="pool.hugepages-2048kB.resv",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=shared len=1 populate=1
+        madvise proc=A map=m1 advice=remove
         """,
     ),
     Planted(
@@ -262,8 +395,13 @@ SURFACE = (
         "hugetlbfs_evict_inode",
         "remove_inode_hugepages(inode, 0, LLONG_MAX)",
         "remove_inode_hugepages(inode, 0, inode.i_size)",
-        field="",
+        field="pool.hugepages-2048kB.nr",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=shared len=1
+        set_nr_hugepages n=0
+        munmap proc=A map=m1
         """,
     ),
     Planted(
@@ -272,8 +410,14 @@ SURFACE = (
         "dequeue_hugetlb_folio_vma",
         "        nodemask = None\n",
         "        pass\n",
-        field="",
+        field="outcome.signal",
         trace="""
+        world nr_hugepages=2
+        spawn id=A
+        mmap proc=A map=m1 type=private len=2
+        touch_write proc=A map=m1 page=0
+        set_mempolicy proc=A mode=preferred_many nodes=0
+        touch_write proc=A map=m1 page=1
         """,
     ),
     Planted(
@@ -282,8 +426,12 @@ SURFACE = (
         "gather_surplus_pages",
         "if mbind_nodemask is None or node_isset(node, mbind_nodemask):",
         "if mbind_nodemask is None or node_isset(node, mems_allowed):",
-        field="",
+        field="outcome.ret",
         trace="""
+        world nr_overcommit_hugepages=1
+        spawn id=A
+        set_mempolicy proc=A mode=bind nodes=1
+        mmap proc=A map=m1 type=private len=1
         """,
     ),
     Planted(
@@ -292,8 +440,15 @@ SURFACE = (
         "dequeue_hugetlb_folio_nodemask",
         "if not cpuset_zone_allowed(node, gfp_mask):",
         "if nmask is not None and not cpuset_zone_allowed(node, gfp_mask):",
-        field="",
+        field="nodes.0.free.0",
         trace="""
+        world nr_hugepages=2
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1
+        cgroup_create cgroup=g1
+        cgroup_attach cgroup=g1 target=A
+        cgroup_mems cgroup=g1 nodes=1
+        touch_write proc=A map=m1 page=0
         """,
     ),
     Planted(
@@ -302,8 +457,13 @@ SURFACE = (
         "set_max_huge_pages",
         "- ((h.nr_huge_pages_node[nid] - h.surplus_huge_pages_node[nid]) & UINT_MAX)",
         "- h.nr_huge_pages_node[nid]",
-        field="",
+        field="pool.hugepages-2048kB.nr",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1
+        set_nr_hugepages n=0
+        set_node_nr_hugepages node=0 n=0
         """,
     ),
     Planted(
@@ -312,8 +472,13 @@ SURFACE = (
         "copy_hugetlb_page_range",
         "addr, dst_vma)\n                    folio_put(pte_folio)",
         "addr, dst_vma)",
-        field="",
+        field="folios.0.refcount",
         trace="""
+        world nr_hugepages=2
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1
+        pin proc=A pin=p1 map=m1
+        fork proc=A child=B
         """,
     ),
     Planted(
@@ -322,8 +487,12 @@ SURFACE = (
         "copy_hugetlb_page_range",
         "huge_ptep_set_wrprotect(src, addr, src_pte)\n",
         "pass\n",
-        field="",
+        field="page_tables.A.68719476736.write",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 populate=1
+        fork proc=A child=B
         """,
     ),
     Planted(
@@ -332,8 +501,12 @@ SURFACE = (
         "move_hugetlb_state",
         "folio_set_hugetlb_temporary(old_folio)\n",
         "pass\n",
-        field="",
+        field="pool.hugepages-2048kB.nr",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 populate=1
+        migrate_pages proc=A from=0 to=1
         """,
     ),
     Planted(
@@ -342,8 +515,14 @@ SURFACE = (
         "hugetlbfs_migrate_folio",
         "        hugetlb_set_folio_subpool(src, None)\n",
         "",
-        field="",
+        field="statfs.h0.f_bfree",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mount mount=h0 size=1
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=shared len=1 fd=f1 populate=1
+        migrate_pages proc=A from=0 to=1
         """,
     ),
     Planted(
@@ -352,8 +531,12 @@ SURFACE = (
         "hugetlb_cgroup_migrate",
         "set_hugetlb_cgroup_rsvd(new_folio, h_cg_rsvd)",
         "set_hugetlb_cgroup_rsvd(new_folio, None)",
-        field="",
+        field="folios.1.hugetlb_cgroup_rsvd",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 noreserve=1 populate=1
+        migrate_pages proc=A from=0 to=1
         """,
     ),
     Planted(
@@ -362,8 +545,13 @@ SURFACE = (
         "alloc_hugetlb_folio_reserve",
         "h.resv_huge_pages = (h.resv_huge_pages - 1) & ULONG_MAX",
         "h.resv_huge_pages &= ULONG_MAX",
-        field="",
+        field="pool.hugepages-2048kB.resv",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        memfd_create proc=A fd=f1
+        mmap proc=A map=m1 type=private len=1 fd=f1
+        memfd_pin_folios proc=A pin=p1 fd=f1 len=1
         """,
     ),
     Planted(
@@ -372,18 +560,27 @@ SURFACE = (
         "hugetlbfs_file_mmap",
         "if inode.i_flags & S_PRIVATE:\n        vm_flags |= VM_NORESERVE",
         "if inode.i_flags & S_PRIVATE and inode.i_nlink:\n        vm_flags |= VM_NORESERVE",
-        field="",
+        field="inodes..2.resv_map.region_cache_count",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        shmget shm=s1 len=1
+        shmat proc=A shm=s1 map=m1
         """,
     ),
     Planted(
         "uffd_copy",
         "keeps the reservation used when the source could not be read",
         "hugetlb_mfill_atomic_pte",
-        "restore_reserve_on_error(h, dst_vma, dst_addr, folio)\n            folio_put(folio)\n\n",
-        "folio_put(folio)\n\n",
-        field="",
+        "let the caller copy.\n            restore_reserve_on_error(h, dst_vma, dst_addr, folio)\n",
+        "let the caller copy.\n",
+        field="pool.hugepages-2048kB.resv",
         trace="""
+        world nr_overcommit_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1
+        uffd_register proc=A map=m1
+        uffd_copy proc=A map=m1 page=0 cold=1
         """,
     ),
     Planted(
@@ -392,8 +589,13 @@ SURFACE = (
         "hugetlb_mfill_atomic_pte",
         "if vm_shared or is_continue:\n            folio_unlock(folio)\n        if not",
         "if vm_shared and not is_continue:\n            folio_unlock(folio)\n        if not",
-        field="",
+        field="folios.0.flags.locked",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=shared len=1 populate=1
+        uffd_register proc=A map=m1
+        uffd_continue proc=A map=m1 page=0
         """,
     ),
     Planted(
@@ -402,8 +604,12 @@ SURFACE = (
         "demote_store",
         "nr_available = (nr_available - h.resv_huge_pages) & ULONG_MAX",
         "nr_available = nr_available & ULONG_MAX",
-        field="",
+        field="pool.hugepages-2048kB.nr",
         trace="""
+        world hstates=2M,1G nr_hugepages_1g=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 size=1G
+        demote n=1
         """,
     ),
     Planted(
@@ -412,8 +618,12 @@ SURFACE = (
         "dissolve_free_hugetlb_folio",
         "if not available_huge_pages(h):",
         "if not h.free_huge_pages:",
-        field="",
+        field="outcome.ret",
         trace="""
+        world nr_hugepages=3
+        mount mount=h0 min_size=1
+        set_nr_hugepages n=0
+        soft_offline node=0 frame=1
         """,
     ),
     Planted(
@@ -422,8 +632,10 @@ SURFACE = (
         "alloc_and_dissolve_hugetlb_folio",
         "        _prep_account_new_huge_page(h, nid)\n",
         "",
-        field="",
+        field="pool.hugepages-2048kB.nr",
         trace="""
+        world nr_hugepages=1
+        clear_range node=0 frame=0
         """,
     ),
     Planted(
@@ -432,8 +644,13 @@ SURFACE = (
         "dequeue_hugetlb_folio_node_exact",
         "if folio.hwpoison:\n            continue",
         "if folio.hwpoison and folio.refcount:\n            continue",
-        field="",
+        field="lists.0.hugepage_freelists.0.0",
         trace="""
+        world nodes=1 nr_hugepages=2
+        spawn id=A
+        mmap proc=A map=m1 type=private len=2
+        hard_offline node=0 frame=0
+        touch_write proc=A map=m1 page=0
         """,
     ),
     Planted(
@@ -442,8 +659,13 @@ SURFACE = (
         "alloc_hugetlb_folio",
         "if undo >= 3:",
         "if undo > 3:",
-        field="",
+        field="cgroups./.0.current",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 populate=1
+        fork proc=A child=B
+        touch_write proc=A map=m1 page=0
         """,
     ),
     Planted(
@@ -452,8 +674,12 @@ SURFACE = (
         "hugetlb_vm_op_close",
         "hugetlb_cgroup_uncharge_counter(resv, start, end)",
         "hugetlb_cgroup_uncharge_counter(resv, start, start + reserve)",
-        field="",
+        field="cgroups./.0.rsvd.current",
         trace="""
+        world nr_overcommit_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 populate=1
+        munmap proc=A map=m1
         """,
     ),
     Planted(
@@ -462,8 +688,11 @@ SURFACE = (
         "hugetlb_cgroup_write",
         "if attr == RES_RSVD_LIMIT:",
         "if attr == RES_RSVD_USAGE:",
-        field="",
+        field="limits.g1.0.max",
         trace="""
+        world
+        cgroup_create cgroup=g1
+        cgroup_set cgroup=g1 file=rsvd.max value=0
         """,
     ),
     Planted(
@@ -472,8 +701,14 @@ SURFACE = (
         "_hugetlb_cgroup_charge_cgroup",
         "hugetlb_event(h_cg, idx)",
         "rsvd or hugetlb_event(h_cg, idx)",
-        field="",
+        field="limits.g1.0.events",
         trace="""
+        world
+        spawn id=A
+        cgroup_create cgroup=g1
+        cgroup_set cgroup=g1 file=rsvd.max value=0
+        cgroup_attach cgroup=g1 target=A
+        mmap proc=A map=m1 type=private len=1
         """,
     ),
     Planted(
@@ -482,8 +717,17 @@ SURFACE = (
         "hugetlb_cgroup_move_parent",
         "set_hugetlb_cgroup(folio, parent)",
         "set_hugetlb_cgroup(folio, h_cg)",
-        field="",
+        field="folios.0.hugetlb_cgroup",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mount mount=h0
+        open proc=A fd=f1 mount=h0 name=x
+        cgroup_create cgroup=g1
+        cgroup_attach cgroup=g1 target=A
+        fallocate proc=A fd=f1 off=0 len=1
+        exit proc=A
+        cgroup_rmdir cgroup=g1
         """,
     ),
     Planted(
@@ -492,8 +736,14 @@ SURFACE = (
         "copy_hugetlb_cgroup_uncharge_info",
         "if rg.css is not None:",
         "if nrg.css is not rg.css:",
-        field="",
+        field="cgroups.g1.refcount",
         trace="""
+        world nr_hugepages=3
+        spawn id=A
+        cgroup_create cgroup=g1
+        cgroup_attach cgroup=g1 target=A
+        mmap proc=A map=m1 type=shared len=3 populate=1
+        madvise proc=A map=m1 advice=remove start=1
         """,
     ),
     Planted(
@@ -502,8 +752,14 @@ SURFACE = (
         "alloc_hugetlb_folio",
         "mem_cgroup_cancel_charge(memcg, nr_pages)\n    mem_cgroup_put(memcg)\n    return -ENOSPC",
         "mem_cgroup_commit_charge\n    mem_cgroup_put(memcg)\n    return -ENOSPC",
-        field="",
+        field="memcg.g1.current",
         trace="""
+        world memory_hugetlb_accounting=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 noreserve=1
+        cgroup_create cgroup=g1
+        cgroup_attach cgroup=g1 target=A
+        touch_read proc=A map=m1 page=0
         """,
     ),
     Planted(
@@ -512,8 +768,16 @@ SURFACE = (
         "alloc_hugetlb_folio",
         "if undo >= 2 and deferred_reserve:",
         "if undo >= 3 and deferred_reserve:",
-        field="",
+        field="limits.g1.0.rsvd.current",
         trace="""
+        world
+        spawn id=A
+        mount mount=h0
+        open proc=A fd=f1 mount=h0 name=x
+        cgroup_create cgroup=g1
+        cgroup_set cgroup=g1 file=max value=0
+        cgroup_attach cgroup=g1 target=A
+        fallocate proc=A fd=f1 off=0 len=1
         """,
     ),
     Planted(
@@ -522,8 +786,10 @@ SURFACE = (
         "hugetlb_acct_memory",
         "if delta > allowed_mems_nr(h):",
         "if delta >= allowed_mems_nr(h):",
-        field="",
+        field="outcome.ret",
         trace="""
+        world nr_hugepages=1
+        mount mount=h0 min_size=1
         """,
     ),
     Planted(
@@ -532,8 +798,10 @@ SURFACE = (
         "gather_surplus_pages",
         "            if needed < 0:\n                break",
         "            if needed <= 0:\n                break",
-        field="",
+        field="outcome.ret",
         trace="""
+        world nr_overcommit_hugepages=1
+        mount mount=h0 min_size=1
         """,
     ),
     Planted(
@@ -542,8 +810,13 @@ SURFACE = (
         "return_unused_surplus_pages",
         "remove_pool_hugetlb_folio(h, node_states[N_MEMORY], True)",
         "remove_pool_hugetlb_folio(h, node_states[N_MEMORY], False)",
-        field="",
+        field="pool.hugepages-2048kB.surplus",
         trace="""
+        world nr_hugepages=2 nr_overcommit_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 populate=1
+        set_mempolicy proc=A mode=bind nodes=0
+        mmap proc=A map=m2 type=private len=2
         """,
     ),
     Planted(
@@ -552,8 +825,13 @@ SURFACE = (
         "free_huge_folio",
         "elif h.surplus_huge_pages_node[nid]:",
         "elif h.surplus_huge_pages:",
-        field="",
+        field="pool.hugepages-2048kB.nr",
         trace="""
+        world nr_hugepages=2
+        spawn id=A
+        mmap proc=A map=m1 type=shared len=2 populate=1
+        set_nr_hugepages n=1
+        madvise proc=A map=m1 advice=remove start=1
         """,
     ),
     Planted(
@@ -562,8 +840,12 @@ SURFACE = (
         "adjust_pool_surplus",
         "if h.surplus_huge_pages_node[node] < h.nr_huge_pages_node[node]:",
         "if h.surplus_huge_pages_node[node] <= h.nr_huge_pages_node[node]:",
-        field="",
+        field="nodes.0.surplus.0",
         trace="""
+        world nr_overcommit_hugepages=2
+        mount mount=h0 min_size=2
+        set_nr_hugepages n=2
+        set_nr_hugepages n=0
         """,
     ),
     Planted(
@@ -572,8 +854,14 @@ SURFACE = (
         "alloc_hugetlb_folio",
         "hugetlb_set_folio_subpool(folio, spool)",
         "hugetlb_set_folio_subpool(folio, spool if map_chg else None)",
-        field="",
+        field="folios.0.subpool",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mount mount=h0 min_size=0
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=1 fd=f1
+        touch_write proc=A map=m1 page=0
         """,
     ),
 )
@@ -588,8 +876,13 @@ EFFECTS = (
         "        spin_unlock_irq(hugetlb_lock)\n",
         "if h.surplus_huge_pages > h.nr_overcommit_huge_pages:\n"
         "        spin_unlock_irq(hugetlb_lock)\n",
-        field="",
+        field="effects.18",
         trace="""
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 populate=1
+        fork proc=A child=B
+        touch_write proc=A map=m1 page=0
         """,
     ),
 )

@@ -74,21 +74,22 @@ REWRITES = (
     ),
     Rewrite(
         "inverted_condition",
-        "asks whether there is something to give back instead of whether there is not",
+        "asks whether nothing is left to give back",
         "hugetlb_vm_op_close",
-        "if resv is None or not is_vma_resv_set(vma, HPAGE_RESV_OWNER):",
-        "if not (resv is not None and is_vma_resv_set(vma, HPAGE_RESV_OWNER)):",
+        "if reserve:\n        gbl_reserve = hugepage_subpool_put_pages(spool, reserve)\n"
+        "        hugetlb_acct_memory(h, -gbl_reserve)",
+        "gbl_reserve = 0 if reserve == 0 else hugepage_subpool_put_pages(spool, reserve)\n"
+        "    hugetlb_acct_memory(h, -gbl_reserve)",
         Predicate(
-            "nothing to give back",
-            ("mapped", "owner"),
-            ((0, 0), (0, 1), (1, 0), (1, 1)),
-            lambda mapped, owner: not mapped or not owner,
-            lambda mapped, owner: not (mapped and owner),
+            "something is left to give back",
+            ("left",),
+            ((0,), (1,)),
+            lambda left: bool(left),
+            lambda left: left != 0,
             symbols=("hugetlb_vm_op_close",),
             site="hugetlb_vm_op_close",
-            anchor="is_vma_resv_set",
-            inputs=("int(resv is not None)", "int(is_vma_resv_set(vma, HPAGE_RESV_OWNER))"),
-            unreachable={(0, 1): "the flag is set and cleared together with the map"},
+            anchor="hugetlb_cgroup_uncharge_counter",
+            inputs=("int(reserve != 0)",),
         ),
     ),
     Rewrite(

@@ -13,14 +13,28 @@ OPS = "2000"
 MINIMAL = {
     "PATCH1": (
         1,
-        "",
+        "pool.hugepages-2048kB.resv",
         """
+        world nr_overcommit_hugepages=1
+        spawn id=A
+        mount mount=h0 min_size=1
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=shared len=1 fd=f1 populate=1
+        madvise proc=A map=m1 advice=remove
+        touch_read proc=A map=m1 page=0
         """,
     ),
     "PATCH3": (
         3,
-        "",
+        "pool.hugepages-2048kB.resv",
         """
+        world nr_hugepages=3
+        spawn id=A
+        mount mount=h0 min_size=2
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=1 fd=f1 populate=1
+        fork proc=A child=B
+        touch_write proc=A map=m1 page=0
         """,
     ),
 }
