@@ -12,18 +12,20 @@ from typing import Final
 
 from equivalence.subjects.hugetlb.recording import MAX_BYTES, Recording, RecordingError, load
 
-ARCHIVES: Final = ("random.tar.xz", "scenarios.tar.xz")
+#: Recordings with operations of hugetlb-trace/1 alone.
+OF_THE_FORMAT: Final = ("random.tar.xz", "scenarios.tar.xz")
+ARCHIVES: Final = (*OF_THE_FORMAT, "extensions.tar.xz")
 #: Bounds of an archive, unpacked.
 MAX_ARCHIVE_BYTES: Final = 512 * 1024 * 1024
 MAX_MEMBERS: Final = 20_000
 
 
-def corpus() -> list[Recording]:
-    """All recordings that come with the product, by name."""
+def corpus(archives: Iterable[str] = ARCHIVES) -> list[Recording]:
+    """The recordings that come with the product, by name."""
     here = files(__name__)
     found = [
         recording
-        for archive in ARCHIVES
+        for archive in archives
         for recording in unpack((here / archive).read_bytes(), archive, trusted=True)
     ]
     return sorted(found, key=lambda recording: recording.name)
