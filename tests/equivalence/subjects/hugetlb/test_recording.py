@@ -61,7 +61,9 @@ def test_a_recording_becomes_a_trace_and_its_text_and_comes_back(
         trace = parse_trace(format_trace(recording.trace()))
         assert recorded_name(trace) == recording.name
         answers: list[tuple[Json, Json] | None] = [
-            line and (line["result"], {key: line[key] for key in line if key not in NOT_STATE})
+            None
+            if line is None
+            else (line["result"], {key: line[key] for key in line if key not in NOT_STATE})
             for _, line in recording.numbered()
         ]
         again = from_answers(trace, recording.head, answers, recording.tail)
