@@ -41,7 +41,7 @@ class Speed:
     @property
     def ops_per_s(self) -> float:
         """Operations per second."""
-        return self.ops / self.seconds
+        return self.ops / max(self.seconds, 1e-9)
 
 
 def cpu_s(work: Callable[[], object]) -> float:
