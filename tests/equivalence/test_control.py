@@ -1,3 +1,4 @@
+from collections.abc import Hashable
 from itertools import count
 from random import Random
 
@@ -6,6 +7,7 @@ from equivalence.driver import Lockstep
 from equivalence.oracle import oracle_for
 from equivalence.sampler import sample
 from equivalence.search import Findings
+from equivalence.subject import Relation
 from models.schema.outcome import Outcome
 from models.schema.trace import Args
 from tests.toy import Rule, Toy, ToySubject, plenty
@@ -55,3 +57,18 @@ def test_what_is_left_of_one_trace_shows_in_the_next() -> None:
     trace, text = found.fault
     assert text.startswith("the same trace gave two results on one system, at op ")
     assert any(op.kind == "grow" for op in trace.ops)
+
+
+def test_what_gets_its_name_when_it_is_first_looked_at_is_no_difference() -> None:
+    class Naming(Toy):
+        def boot(self, world: Args) -> None:
+            super().boot(world)
+            self.first: int | None = None
+
+        def digest(self, relation: Relation) -> Hashable:
+            if self.first is None:
+                self.first = self.free
+            return super().digest(relation), self.first
+
+    found = control(Naming)
+    assert (found.ops, found.fault, found.divergence) == (1500, None, None)
