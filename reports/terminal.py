@@ -21,6 +21,7 @@ from models.schema.result import (
     TimelineStep,
     Verdict,
 )
+from reports.compare import Change
 from reports.text import (
     defect_text,
     limits_text,
@@ -146,6 +147,19 @@ def counterexample(found: Counterexample) -> Iterator[RenderableType]:
     if found.replay is not None:
         yield _indented([f"replay: {one_line(found.replay, 1000)}"])
     yield Text()
+
+
+def changes(found: tuple[Change, ...]) -> RenderableType:
+    """What changed between two results, worse things first."""
+    if not found:
+        return Text("Nothing changed.")
+    styles = {"worse": "bold red", "better": "green", "other": ""}
+    lines: list[RenderableType] = []
+    for change in found:
+        sense = "" if change.sense == "other" else f" ({change.sense})"
+        lines.append(Text(f"{change.what}{sense}", style=styles[change.sense]))
+        lines.append(_wrapped([f"old: {change.old}", f"new: {change.new}"]))
+    return Group(*lines)
 
 
 def field_lines(changes: tuple[FieldChange, ...]) -> list[str]:

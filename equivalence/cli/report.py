@@ -11,10 +11,12 @@ from equivalence.cli import consoles
 from equivalence.cli.files import load_result, prepare_folder, save
 from equivalence.cli.options import PATH
 from equivalence.cli.output import WRITERS, Formats
+from reports.compare import compare
 
 
 @click.command()
 @click.argument("result_file", metavar="RESULT", type=PATH)
+@click.argument("newer", metavar="[NEWER]", type=PATH, required=False)
 @click.option(
     "--format",
     "formats",
@@ -22,12 +24,20 @@ from equivalence.cli.output import WRITERS, Formats
     help=f"Formats to write, of {', '.join(WRITERS)}.  [default: what run prints]",
 )
 @click.option("--out", type=PATH, help="Folder to write to.  [default: stdout, for one format]")
-def report(result_file: Path, formats: tuple[str, ...] | None, out: Path | None) -> int:
+def report(
+    result_file: Path, newer: Path | None, formats: tuple[str, ...] | None, out: Path | None
+) -> int:
     """Read a result.json and print it as run does, or write it in other formats.
 
-    Exits 0 whatever the verdicts are.
+    With a NEWER result, print what changed between the two. Exits 0 whatever the verdicts are.
     """
     result = load_result(result_file)
+    if newer is not None:
+        if formats or out:
+            msg = "two results are compared on standard output; --format and --out are for one"
+            raise click.UsageError(msg)
+        consoles.show(reports.terminal.changes(compare(result, load_result(newer))))
+        return 0
     if formats is None and out is None:
         consoles.show(reports.terminal.render(result))
         return 0

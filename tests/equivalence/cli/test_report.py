@@ -57,6 +57,23 @@ def test_a_hostile_result_gives_the_terminal_and_ci_no_command(equivcheck: Progr
     assert harmless("a::b") == "a::b"
 
 
+def test_two_results_are_compared(equivcheck: Program, result: dict[str, Any]) -> None:
+    old = "equivcheck-report/result.json"
+    assert equivcheck("report", old, old).out == "Nothing changed.\n"
+    for pair in result["pairs"]:
+        pair["verdict"] = "no-divergence" if pair["verdict"] == "diverged" else pair["verdict"]
+        pair["counterexample"] = None
+    Path("new.json").write_text(json.dumps({**result, "exit_status": 0}))
+    done = equivcheck("report", old, "new.json")
+    assert done.status == 0
+    assert "patch 2: step 2 against the base (better)" in done.out
+    assert "  new: no-divergence" in done.out
+    assert "exit status\n  old: 1\n  new: 0" in done.out
+    assert "(worse)" in equivcheck("report", "new.json", old).out
+    message = equivcheck.refuses("report", old, "new.json", "--format", "json")
+    assert "--format and --out are for one" in message
+
+
 def test_files_that_are_no_results(equivcheck: Program, result: dict[str, Any]) -> None:
     def says(text: str) -> str:
         Path("bad.json").write_text(text)
