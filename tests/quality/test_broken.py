@@ -13,15 +13,15 @@ OPS = "2000"
 MINIMAL = {
     "PATCH1": (
         1,
-        "pool.hugepages-2048kB.resv",
+        "outcome.ret",
         """
-        world nr_overcommit_hugepages=1
+        world nr_hugepages=1
         spawn id=A
         mount mount=h0 min_size=1
         open proc=A fd=f1 mount=h0 name=x
-        mmap proc=A map=m1 type=shared len=1 fd=f1 populate=1
-        madvise proc=A map=m1 advice=remove
-        touch_read proc=A map=m1 page=0
+        mmap proc=A map=m1 type=shared len=1 fd=f1 noreserve=1
+        uffd_register proc=A map=m1
+        uffd_copy proc=A map=m1 page=0
         """,
     ),
     "PATCH3": (
