@@ -61,6 +61,8 @@ class Config:
     command: str = "equivcheck run"
     replay: str = "equivcheck replay {trace}"
     mutate: Mutate | None = None
+    #: How many operations run together in every second job of a round.
+    tasks: int = 1
     #: Explore these worlds whole, in place of searches that draw traces.
     worlds: tuple[SmallWorld, ...] = ()
     bounds: Bounds = Bounds()  # noqa: RUF009 -- frozen
@@ -153,9 +155,11 @@ def _rounds(config: Config, name: PairName, budget: int, replays: Replays) -> It
         jobs: list[Job] = []
         while spent < budget and len(jobs) < ROUND:
             kind: Kind = "control" if control else "sampler" if jobs else "machine"
+            if config.tasks > 1 and len(jobs) % 2 and not control:
+                kind = "tasks"
             seed = derive_seed(config.seed, before, after, kind, number)
             ops = min(CHUNK, budget - spent)
-            jobs.append(Job(kind, before, after, seed, ops))
+            jobs.append(Job(kind, before, after, seed, ops, tasks=config.tasks))
             spent += ops
             number += 1
         yield jobs

@@ -7,7 +7,7 @@ are both sides observed to find out what.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from equivalence.oracle import (
@@ -26,7 +26,7 @@ from models.schema.trace import Args, Op, Trace
 #: Where the sides pass different boundaries, schedules with so many preemptions, at so many of the
 #: first boundaries, say what either side can reach.
 REACHABLE_PREEMPTIONS: Final = 2
-REACHABLE_BOUNDARIES: Final = 40
+REACHABLE_BOUNDARIES: Final = 24
 #: Outcomes after which a system goes on.
 ALIVE: Final = frozenset({"returned", "refused"})
 
@@ -47,7 +47,8 @@ class Lockstep:
 
     ``outcome`` is what the last operation returned on the first side; ``dead`` says that both sides
     ended alike in an outcome after which a system cannot go on; ``ticks`` counts operations of all
-    traces, for a watchdog.
+    traces, for a watchdog; ``moved`` says that the last operations that ran together passed
+    different lock boundaries on the two sides.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class Lockstep:
         "before",
         "dead",
         "index",
+        "moved",
         "oracle",
         "outcome",
         "ticks",
@@ -70,6 +72,7 @@ class Lockstep:
         self._apply_after = after.apply
         self.index = 0
         self.ticks = 0
+        self.moved = False
         self.dead = False
         self.outcome: Outcome = OK
 
@@ -167,6 +170,7 @@ class Lockstep:
         index = self.index
         self.index = index + len(ops)
         self.ticks += len(ops)
+        self.moved = False
         before, after = self.before, self.after
         if not isinstance(before, Concurrent) or not isinstance(after, Concurrent):
             msg = "this tier cannot run operations together"
@@ -175,10 +179,17 @@ class Lockstep:
         one = self._together(before, ops, schedule)
         other = self._together(after, ops, schedule)
         if one.boundaries != other.boundaries:
-            before.restore(snapshots[0])
-            after.restore(snapshots[1])
-            self.dead = True
-            return self._compare_reachable(ops, index, schedule)
+            # Because the code differs, or because it does something else from here on?
+            plain = Schedule(schedule.at, schedule.tasks)
+            self._restore(snapshots)
+            alone = [self._together(system, ops, plain) for system in (before, after)]
+            self._restore(snapshots)
+            self.moved = alone[0].boundaries != alone[1].boundaries
+            if self.moved:
+                self.dead = True
+                return self._compare_reachable(ops, index, schedule)
+            one = self._together(before, ops, schedule)
+            other = self._together(after, ops, schedule)
         for place, (mine, theirs) in enumerate(zip(one.outcomes, other.outcomes, strict=True)):
             if mine != theirs:
                 return self._diverged(ops[place], index + place, mine, theirs)
@@ -187,6 +198,10 @@ class Lockstep:
             self.dead = True
             return None
         return self._compare_state(ops[-1], self.index - 1)
+
+    def _restore(self, snapshots: tuple[object, object]) -> None:
+        self.before.restore(snapshots[0])
+        self.after.restore(snapshots[1])
 
     def _together(self, system: Concurrent, ops: Sequence[Op], schedule: Schedule) -> Joint:
         try:
@@ -201,15 +216,14 @@ class Lockstep:
         reached = [self._reachable(system, ops, schedule) for system in (self.before, self.after)]
         if reached[0] == reached[1]:
             return None
-        missing = sorted(map(str, reached[0] - reached[1]))[:1]
-        added = sorted(map(str, reached[1] - reached[0]))[:1]
-        found = Difference(("outcome", "reachable"), missing, added)
+        shown = [_some_outcomes(mine - theirs) for mine, theirs in (reached, reached[::-1])]
+        found = Difference(("outcome", "reachable"), *shown)
         return Divergence(index + len(ops) - 1, ops[-1], (found,))
 
-    def _reachable(self, system: Any, ops: Sequence[Op], schedule: Schedule) -> set[Hashable]:
+    def _reachable(self, system: Any, ops: Sequence[Op], schedule: Schedule) -> set[Any]:
         snapshot = system.snapshot()
         plain = self._together(system, ops, Schedule(schedule.at, schedule.tasks))
-        found: set[Hashable] = set()
+        found: set[Any] = set()
         count = min(len(plain.boundaries), REACHABLE_BOUNDARIES)
         for switches in enumerate_switches(count, schedule.tasks, REACHABLE_PREEMPTIONS):
             system.restore(snapshot)
@@ -265,6 +279,14 @@ class Lockstep:
     def _state_differences(self) -> Iterator[Difference]:
         sections = self.oracle.sections
         return state_differences(self.before.observe(), self.after.observe(), sections)
+
+
+def _some_outcomes(results: set[Any]) -> str:
+    """What one side alone can reach: how often, and the outcomes of one of them."""
+    if not results:
+        return "nothing that the other side cannot"
+    outcomes = min(tuple(map(str, one[0])) for one in results)
+    return f"{len(results)} more, such as {'; '.join(outcomes)}"
 
 
 def run_trace(before: System, after: System, trace: Trace, oracle: Oracle) -> Divergence | None:

@@ -8,9 +8,11 @@ from itertools import islice
 from typing import Any, Final
 
 from equivalence.driver import FaultError, Lockstep
+from equivalence.races import shrink_race
+from equivalence.schedule import Schedule, parse_schedule
 from equivalence.search import defect_index
 from equivalence.shrink import LIMIT, Fails, Shrinker
-from equivalence.subject import Observation, Subject, System, WorldError
+from equivalence.subject import Concurrent, Observation, Subject, System, WorldError
 from models.schema.divergence import ABSENT, Divergence, path_text, plain
 from models.schema.outcome import Outcome
 from models.schema.result import FieldChange, OutcomeText, Shrinking, TimelineStep
@@ -100,8 +102,8 @@ def timeline(
     last = (_flat(before.observe()), _flat(after.observe()))
     steps = []
     alive = True
-    for index, op in enumerate(trace.ops[:MAX_STEPS]):
-        outcomes = (before.apply(op), after.apply(op))
+    played = zip(_played(before, trace), _played(after, trace), strict=True)
+    for index, (op, outcomes) in enumerate(zip(trace.ops[:MAX_STEPS], played, strict=False)):
         alive = alive and not (outcomes[0].fatal or outcomes[1].fatal)
         now = (_flat(before.observe()), _flat(after.observe())) if alive else last
         changed = list(_changed(last, now))
@@ -117,6 +119,21 @@ def timeline(
         )
         last = now
     return initial, tuple(steps)
+
+
+def _played(system: System, trace: Trace) -> Iterator[Outcome]:
+    """The outcomes of a trace's operations, each when it has run; a group runs at its first one."""
+    ops = trace.ops[:MAX_STEPS]
+    schedule = parse_schedule(trace.schedule) if trace.schedule else Schedule(len(ops), 2)
+    end = schedule.at + schedule.tasks
+    for op in ops[: schedule.at]:
+        yield system.apply(op)
+    group = ops[schedule.at : end]
+    if group:
+        assert isinstance(system, Concurrent), "what a schedule was found on can run it"
+        yield from system.apply_together(group, schedule.switches).outcomes
+    for op in ops[end:]:
+        yield system.apply(op)
 
 
 def differences(divergence: Divergence) -> tuple[FieldChange, ...]:
@@ -157,6 +174,11 @@ def _shrink(trace: Trace, fails: Fails, subject: Subject, limit: int, stop: Stop
             return None
         return fails(candidate)
 
+    if trace.schedule:
+        best, runs = shrink_race(trace, legal, limit)
+        size = len(trace.ops)
+        done = Shrinking(from_ops=size, to_ops=len(best.ops), runs=runs, complete=runs < limit)
+        return Minimal(best, done)
     shrinker = Shrinker(trace, legal, subject.ops, subject.worlds, limit, stop)
     best = shrinker.run()
     return Minimal(

@@ -461,6 +461,12 @@ class _Run:
                 time_limit_s=config.time_limit_s,
                 truncated=self.truncated,
                 interrupted=interrupted,
+                tasks=config.tasks,
+                interleaving=(
+                    f"{config.tasks} tasks, switched at lock boundaries"
+                    if config.tasks > 1
+                    else "none: one task, every operation returns before the next begins"
+                ),
                 tier=dict(tier.limits),
                 versions={
                     "equivcheck": version("equivcheck"),

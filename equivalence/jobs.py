@@ -28,12 +28,13 @@ from equivalence.driver import Lockstep
 from equivalence.explorer import Expander, Expansion, Part
 from equivalence.machine import search
 from equivalence.oracle import Oracle, oracle_for
+from equivalence.races import race
 from equivalence.sampler import sample
 from equivalence.search import Findings, Points, Session, replay
 from equivalence.subject import Relation, Subject, System, Tier
 from models.schema.trace import Trace
 
-Kind = Literal["kept", "examples", "machine", "sampler", "control"]
+Kind = Literal["tasks", "kept", "examples", "machine", "sampler", "control"]
 
 
 class Stop:
@@ -69,6 +70,7 @@ class Job:
     known: frozenset[str] = frozenset()
     seen: tuple[Points, Points] = ({}, {})
     deadline: float | None = None
+    tasks: int = 1
     cache: Path | None = None
     remember: bool = False
 
@@ -126,6 +128,8 @@ class Worker:
             replay(session, job.traces, True if job.kind == "kept" else None)
         elif job.kind == "machine":
             search(session, generator, job.seed, job.ops, job.cache, job.remember)
+        elif job.kind == "tasks":
+            race(session, generator, Random(job.seed), job.ops, job.tasks)
         else:
             sample(session, generator, Random(job.seed), job.ops, job.traces)
         return session.close()

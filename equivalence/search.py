@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Final
 
 from equivalence.driver import ALIVE, FaultError, Lockstep
+from equivalence.schedule import Schedule
 from equivalence.subject import Evidence, Goal, Observation, Subject, System, WorldError
 from models.schema.divergence import Divergence
 from models.schema.outcome import Outcome
@@ -125,6 +126,7 @@ class Session:
         self._progress = [0, 0]
         self._world: Args = {}
         self._ops: list[Op] = []
+        self._schedule = ""
         self._thorough = False
         #: Whether the trace that runs now diverged or showed a fault.
         self.failed = False
@@ -145,6 +147,7 @@ class Session:
         """
         self._world = world
         self._ops = []
+        self._schedule = ""
         self.failed = False
         traces = self.findings.traces
         self._thorough = traces % THOROUGH_EVERY == 0 if thorough is None else thorough
@@ -181,6 +184,28 @@ class Session:
             self._fault(error)
             return False
         return not lockstep.dead
+
+    def step_together(self, ops: tuple[Op, ...], schedule: Schedule) -> bool:
+        """Run operations together under one schedule; False when the trace cannot go on.
+
+        They count as spent, but are part of the trace only if something is found: the caller may
+        go back and run them under another schedule.
+        """
+        lockstep = self.lockstep
+        self.findings.ops += len(ops)
+        alone = len(self._ops)
+        self._ops.extend(ops)
+        self._schedule = str(schedule)
+        try:
+            divergence = lockstep.together(ops, schedule)
+            if divergence is not None:
+                self._diverged(divergence)
+        except FaultError as error:
+            self._fault(error)
+        if not self.findings.over:
+            del self._ops[alone:]
+            self._schedule = ""
+        return not self.findings.over and not lockstep.dead
 
     def end(self) -> None:
         """The trace is over: look at its last state and at what it reached."""
@@ -220,7 +245,7 @@ class Session:
 
     def trace(self) -> Trace:
         """The trace that runs now, as far as it has come."""
-        return Trace(self.subject.name, dict(self._world), tuple(self._ops))
+        return Trace(self.subject.name, dict(self._world), tuple(self._ops), self._schedule)
 
     def _diverged(self, divergence: Divergence) -> None:
         self.failed = True

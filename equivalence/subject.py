@@ -116,6 +116,9 @@ class Concurrent(Protocol):
     def restore(self, snapshot: object) -> None:
         """As of a system."""
 
+    def state_key(self) -> Hashable:
+        """As of a system."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpSpec:

@@ -65,7 +65,7 @@ class Interleaver:
         machine.lock_hook = self._hook_for()
         alone = machine.current
         try:
-            self._switch_to(self._switches.get(0, 0) if len(ops) else 0)
+            self._switch_to(min(self._switches.get(0, 0), len(ops) - 1))
             while len(self._outcomes) < len(ops):
                 self._switch_to(self._next())
         finally:
@@ -117,7 +117,8 @@ class Interleaver:
             for other in [n for n, waited in self._waits.items() if waited is lock]:
                 del self._waits[other]
         wanted = self._switches.get(point, task)
-        if wanted != task and wanted not in self._outcomes and wanted not in self._waits:
+        able = wanted < len(self._tasks) and wanted not in self._waits
+        if wanted != task and able and wanted not in self._outcomes:
             self._give_way(wanted)
 
     def _give_way(self, to: int | None = None) -> None:

@@ -20,9 +20,9 @@ from equivalence.cli.options import (
     PATH,
     Duration,
     cpus,
+    hosting_options,
     relation_option,
     series_option,
-    tier_option,
 )
 from equivalence.cli.output import DEFAULT, WRITERS, Formats, write_all
 from equivalence.cli.progress import progress
@@ -33,7 +33,7 @@ from models.schema.trace import TraceError
 
 @click.command()
 @series_option
-@tier_option
+@hosting_options
 @click.option(
     "--against",
     type=click.Choice(["previous", "base", "both"]),
@@ -50,6 +50,13 @@ from models.schema.trace import TraceError
 )
 @click.option("--ops", type=click.IntRange(1), help="The budget of each pair, in operations.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
+@click.option(
+    "--tasks",
+    type=click.IntRange(1, 3),
+    default=1,
+    show_default=True,
+    help="Operations that run together, switched at lock boundaries.",
+)
 @click.option(
     "--jobs",
     type=click.IntRange(1, 256),
@@ -106,7 +113,7 @@ def run(ctx: click.Context, /, **options: Any) -> int:
     interrupted.
     """
     out: Path = options["out"]
-    chosen = choose(options["series"])
+    chosen = choose(options["series"], **{name: options[name] for name in HOSTING})
     config = _config(ctx, options, chosen)
     prepare_folder(out)
     try:
@@ -135,8 +142,9 @@ def _config(ctx: click.Context, options: dict[str, Any], chosen: Chosen) -> Conf
         jobs=options["jobs"],
         time_limit_s=options["time_limit"],
         relation=options["relation"],
+        tasks=options["tasks"],
         against=options["against"],
-        store=options["out"] / "traces" if store is None else store,
+        store=options["out"] / _traces(chosen) if store is None else store,
         expected=frozenset(options["expect_change"]),
         trust_patches=options["trust_trailers"],
         command=command_line(ctx),
@@ -144,6 +152,13 @@ def _config(ctx: click.Context, options: dict[str, Any], chosen: Chosen) -> Conf
     )
 
 
+def _traces(chosen: Chosen) -> str:
+    """The tiers boot different worlds, so each keeps traces of its own."""
+    return "traces-native" if chosen.hosting else "traces"
+
+
+#: Options that choose the tier and, for the native one, its tree and series.
+HOSTING = ("tier", "tree", "commits", "allow_build_files")
 #: Options that say where and how results are written, not what they are.
 _NOT_REPEATED = frozenset({"out", "formats"})
 
@@ -168,7 +183,7 @@ def command_line(ctx: click.Context) -> str:
 
 def replay_command(chosen: Chosen, relation: str) -> str:
     """The command that replays a kept trace, with ``{trace}`` in place of its path."""
-    words = ["equivcheck", "replay"]
+    words = ["equivcheck", "replay", *chosen.hosting]
     if chosen.option:
         words += ["--series", chosen.option]
     if relation != "state":

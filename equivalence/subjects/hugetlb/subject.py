@@ -75,6 +75,28 @@ EXCLUDED: Final = (
 )
 
 
+#: Never run together with others: what orders them in the kernel (locks of directories, of the
+#: mount tree, of the list of processes, of cgroups) is not modelled.
+ALONE: Final = frozenset(
+    {
+        "cgroup_attach",
+        "cgroup_create",
+        "cgroup_rmdir",
+        "cgroup_set",
+        "close",
+        "memfd_create",
+        "mount",
+        "open",
+        "shm_rmid",
+        "shmat",
+        "shmget",
+        "spawn",
+        "umount",
+        "unlink",
+    }
+)
+
+
 class HugetlbSubject:
     """The subject ``hugetlb``."""
 
@@ -113,6 +135,10 @@ class HugetlbSubject:
     def check_op(self, op: Op) -> None:
         """Raise ``TraceError`` unless ``op`` is of a known kind with known arguments."""
         check_op(op)
+
+    def task_of(self, op: Op) -> str | None:
+        """The process that runs an operation (the first one has no name); None: runs alone."""
+        return None if op.kind in ALONE else str(op.args.get("proc", ""))
 
     def examples(self) -> Iterable[Trace]:
         """Traces that every run replays first: those written out, then the recordings'."""

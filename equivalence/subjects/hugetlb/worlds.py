@@ -187,7 +187,6 @@ CGROUP: Final = SmallWorld(
     {"nodes": 1, "nr_hugepages": 2},
     _ops(
         """
-        cgroup_create cgroup=g1
         cgroup_rmdir cgroup=g1
         cgroup_attach cgroup=g1 target=A
         cgroup_attach cgroup=/ target=A
@@ -201,7 +200,7 @@ CGROUP: Final = SmallWorld(
         munmap proc=A map=m2
         """
     ),
-    _ops("spawn id=A"),
+    _ops("spawn id=A\ncgroup_create cgroup=g1"),
 )
 
 GIGANTIC: Final = SmallWorld(
