@@ -1,7 +1,7 @@
 """Traces that every run replays first: what a random search meets rarely, and the recordings.
 
-The traces written out here reach, each with its title as a comment, inputs of the conditions that
-the built-in series changes.
+The traces written out here reach, each with its title as a comment, what the built-in series
+change: inputs of their conditions, and errors of several parts.
 """
 
 from __future__ import annotations
@@ -13,6 +13,25 @@ from equivalence.subjects.hugetlb.corpus import corpus
 from models.schema.trace import Trace, parse_trace
 
 _TEXTS: Final = (
+    """
+    # A free page of a node with surplus is dissolved.
+    world nodes=2 nr_hugepages=0 nr_overcommit_hugepages=1
+    spawn id=A
+    mmap proc=A map=m1 type=shared len=1
+    set_node_nr_hugepages node=1 n=2
+    dissolve node=0 frame=0
+    """,
+    """
+    # A copy for userfaultfd fails, and so does the retry with the page that was kept.
+    world nodes=2 nr_hugepages=4
+    spawn id=A
+    mmap proc=A map=m1 type=private len=2
+    uffd_register proc=A map=m1
+    fail_copy what=user_atomic count=1
+    fail_copy what=page count=1
+    uffd_copy proc=A map=m1 page=0
+    munmap proc=A map=m1
+    """,
     """
     # An owner breaks copy on write where the subpool has a page reserved (avoids reserves).
     world nodes=2 nr_hugepages=4

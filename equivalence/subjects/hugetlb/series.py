@@ -40,10 +40,10 @@ DEFAULT: Final = "vma-dependence"
 STABLE: Final = "stable-6.12.y"
 
 #: Of each fix: short name, what it does, the module with the changed bodies, and whether it
-#: declares a change of behaviour.
+#: declares a change of behaviour that one task can see (cgroup-pointers needs a second one).
 _FIXES: Final = (
     ("cow-from-owner", "Let an owner's copy use the subpool's reserve", cow_from_owner, True),
-    ("cgroup-pointers", "Keep the two cgroup charges apart", alloc_cgroup, True),
+    ("cgroup-pointers", "Keep the two cgroup charges apart", alloc_cgroup, False),
     ("unmap", "Give a reservation back on the last unmap only", unmap, True),
     ("dissolve", "Count a dissolved surplus page off the surplus", dissolve, True),
     ("truncate", "Lock a file's page before it is unmapped again", truncate, False),
