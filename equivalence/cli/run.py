@@ -12,7 +12,7 @@ import reports.terminal
 from equivalence import gate
 from equivalence.campaign import PROFILES, Config
 from equivalence.cli import consoles
-from equivalence.cli.choose import Chosen, choose
+from equivalence.cli.choose import Chosen, built_in, choose
 from equivalence.cli.errors import InputError
 from equivalence.cli.files import prepare_folder
 from equivalence.cli.options import (
@@ -146,7 +146,8 @@ def _config(ctx: click.Context, options: dict[str, Any], chosen: Chosen) -> Conf
         against=options["against"],
         store=options["out"] / _traces(chosen) if store is None else store,
         expected=frozenset(options["expect_change"]),
-        trust_patches=options["trust_trailers"],
+        # What a built-in series declares is our own word, not the patches'.
+        trust_patches=options["trust_trailers"] or options["series"] in built_in(),
         command=command_line(ctx),
         replay=replay_command(chosen, options["relation"]),
     )
