@@ -31,11 +31,11 @@ CORE = (
         "region_del",
         "del_ += rg.to - f\n                rg.to = f",
         "rg.to = f\n                del_ += rg.to - f",
-        field="statfs.h0.f_bfree",
+        field="pool.hugepages-2048kB.resv",
         trace="""
         world nr_hugepages=2
         spawn id=A
-        mount mount=h0 size=2 min_size=2
+        mount mount=h0
         open proc=A fd=f1 mount=h0 name=x
         mmap proc=A map=m1 type=shared len=2 fd=f1
         ftruncate proc=A fd=f1 len=1
@@ -64,12 +64,13 @@ CORE = (
         "spool.used_hpages <= spool.min_hpages",
         field="subpools.h0.rsv_hpages",
         trace="""
-        world nr_hugepages=5
+        world nr_hugepages=1
         spawn id=A
-        mmap proc=A map=m1 type=private len=3
-        mount mount=h0 size=3 min_size_percent=50
+        mount mount=h0 size=2 min_size=1
         open proc=A fd=f1 mount=h0 name=x
-        fallocate proc=A fd=f1 off=0 len=3
+        mmap proc=A map=m1 type=shared len=2 fd=f1 noreserve=1
+        uffd_register proc=A map=m1
+        uffd_copy proc=A map=m1 page=0 len=2
         """,
     ),
     Planted(
@@ -78,13 +79,14 @@ CORE = (
         "dequeue_hugetlb_folio_vma",
         "if not vma_has_reserves(vma, chg) and not available_huge_pages(h):",
         "if not vma_has_reserves(vma, chg) and not h.free_huge_pages:",
-        field="outcome.signal",
+        field="outcome.ret",
         trace="""
         world nr_hugepages=1
         spawn id=A
-        mmap proc=A map=m1 type=private len=1
-        fork proc=A child=B
-        touch_write proc=B map=m1 page=0
+        mmap proc=A map=m1 type=private len=1 noreserve=1
+        mount mount=h0 min_size=1
+        uffd_register proc=A map=m1
+        uffd_copy proc=A map=m1 page=0
         """,
     ),
     Planted(
@@ -93,13 +95,15 @@ CORE = (
         "alloc_hugetlb_folio",
         "dequeue_hugetlb_folio_vma(h, vma, addr, avoid_reserve, gbl_chg)",
         "dequeue_hugetlb_folio_vma(h, vma, addr, avoid_reserve, map_chg)",
-        field="pool.hugepages-2048kB.resv",
+        field="outcome.ret",
         trace="""
-        world nr_hugepages=2
+        world nr_hugepages=1
         spawn id=A
         mount mount=h0 min_size=1
         open proc=A fd=f1 mount=h0 name=x
-        fallocate proc=A fd=f1 off=0 len=1
+        mmap proc=A map=m1 type=shared len=1 fd=f1 noreserve=1
+        uffd_register proc=A map=m1
+        uffd_copy proc=A map=m1 page=0
         """,
     ),
     Planted(
@@ -108,14 +112,15 @@ CORE = (
         "free_huge_folio",
         "if not restore_reserve and hugepage_subpool_put_pages(spool, 1) == 0:",
         "if hugepage_subpool_put_pages(spool, 1) == 0 and not restore_reserve:",
-        field="pool.hugepages-2048kB.resv",
+        field="statfs.h0.f_bfree",
         trace="""
         world nr_hugepages=1
         spawn id=A
-        mount mount=h0 min_size=1
+        mount mount=h0 size=1
         open proc=A fd=f1 mount=h0 name=x
-        mmap proc=A map=m1 type=private len=1 fd=f1 populate=1
-        munmap proc=A map=m1
+        mmap proc=A map=m1 type=private len=1 fd=f1
+        uffd_register proc=A map=m1
+        uffd_copy proc=A map=m1 page=0 cold=1
         """,
     ),
     Planted(
@@ -146,7 +151,9 @@ CORE = (
         mount mount=h0 min_size=1
         open proc=A fd=f1 mount=h0 name=x
         mmap proc=A map=m1 type=shared len=1 fd=f1
-        ftruncate proc=A fd=f1 len=0
+        munmap proc=A map=m1
+        close proc=A fd=f1
+        unlink mount=h0 name=x
         """,
     ),
     Planted(
@@ -827,11 +834,12 @@ SURFACE = (
         "elif h.surplus_huge_pages:",
         field="pool.hugepages-2048kB.nr",
         trace="""
-        world nr_hugepages=2
+        world nr_hugepages=2 nr_overcommit_hugepages=1
         spawn id=A
-        mmap proc=A map=m1 type=shared len=2 populate=1
-        set_nr_hugepages n=1
-        madvise proc=A map=m1 advice=remove start=1
+        mmap proc=A map=m1 type=private len=2 noreserve=1
+        uffd_register proc=A map=m1
+        uffd_copy proc=A map=m1 page=0
+        uffd_copy proc=A map=m1 page=1 cold=1
         """,
     ),
     Planted(
