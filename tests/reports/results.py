@@ -5,7 +5,7 @@ from typing import Any
 
 from equivalence import gate
 from equivalence.campaign import Config
-from models.schema.result import Result, Verdict
+from models.schema.result import Pair, Result, SearchEvidence, Shrinking, Verdict
 from tests.toy import Rule, ToySubject, ToyTier, greedy, plenty, plenty_too
 
 #: Text that must come out as text, whatever reads the report.
@@ -22,7 +22,41 @@ def toy_result(*rules: Rule, ops: int = 2000) -> Result:
     result = gate.run(Config(ops=ops), ToySubject(), ToyTier(*chosen))
     limits = result.limits.model_copy(update={"versions": {"equivcheck": "0", "python": "3"}})
     timing = result.timing.model_copy(update={"seconds": 1.0, "pairs": ()})
-    return result.model_copy(update={"limits": limits, "timing": timing})
+    pairs = tuple(_steady(pair, 1000 * number) for number, pair in enumerate(result.pairs, 1))
+    return result.model_copy(update={"limits": limits, "timing": timing, "pairs": pairs})
+
+
+def _steady(pair: Pair, ops: int) -> Pair:
+    """The pair with fixed counts: reports are tested here, and not how a search went."""
+    searches = (SearchEvidence(name="sampler", ops=ops, traces=20),)
+    predicates = tuple(
+        predicate.model_copy(
+            update={
+                "rows": tuple(
+                    row.model_copy(update={"before_count": number, "after_count": number})
+                    for number, row in enumerate(predicate.rows)
+                )
+            }
+        )
+        for predicate in pair.evidence.predicates
+    )
+    controls = tuple(
+        one.model_copy(update={"ops": 500, "traces": 10}) for one in pair.evidence.controls
+    )
+    update = {
+        "searches": searches,
+        "outcomes": {},
+        "predicates": predicates,
+        "controls": controls,
+        "missing": (),
+    }
+    evidence = pair.evidence.model_copy(update=update)
+    found = pair.counterexample
+    if found is not None:
+        shrinking = Shrinking(from_ops=4, to_ops=found.ops, runs=37, complete=True)
+        found = found.model_copy(update={"shrinking": shrinking})
+    counts = {"ops": ops, "traces": 20, "states": 30}
+    return pair.model_copy(update={**counts, "evidence": evidence, "counterexample": found})
 
 
 def altered(result: Result, change: Any) -> Result:

@@ -16,10 +16,17 @@ from tests.equivalence.cli.program import AGREEING, GREEDY, TAKE_THREE, Program,
 FOLDER = str(Path(__file__).resolve().parent)
 
 
+def steady(out: str) -> str:
+    """The output without what depends on how a search went; other tests hold that it repeats."""
+    out = re.sub(r"(?m)(verdict|divergence|diverged) +([0-9,]+) +[0-9,]+", r"\1 OPS STATES", out)
+    out = re.sub(r"no divergence in [0-9,]+ ops", "no divergence in OPS ops", out)
+    return re.sub(r"shrunk from [0-9]+ ops in [0-9]+ runs", "shrunk", out).replace(FOLDER, "tests")
+
+
 def test_what_is_printed_of_a_divergence(equivcheck: Program, snapshot: SnapshotAssertion) -> None:
     done = equivcheck("run", *GREEDY, "--ops", "2000", "--jobs", "1")
     assert done.status == 1
-    assert done.out.replace(FOLDER, "tests") == snapshot
+    assert steady(done.out) == snapshot
     assert max(len(line) for line in done.out.splitlines() if "replay" not in line) <= 80
 
 
@@ -28,7 +35,7 @@ def test_what_is_printed_when_nothing_differs(
 ) -> None:
     done = equivcheck("run", *AGREEING, "--ops", "2000", "--against", "previous", "--jobs", "1")
     assert done.status == 0
-    assert done.out.replace(FOLDER, "tests") == snapshot
+    assert steady(done.out) == snapshot
 
 
 def test_the_replay_command_that_is_printed_replays(equivcheck: Program) -> None:
@@ -81,7 +88,7 @@ def test_a_kept_trace_is_replayed_first(equivcheck: Program) -> None:
     assert done.status == 1
     result = parse_result(Path("equivcheck-report/result.json").read_text())
     (last,) = [p for p in result.pairs if (p.before, p.after) == (1, 2)]
-    assert [search.name for search in last.evidence.searches] == ["replay"]
+    assert [search.name for search in last.evidence.searches] == ["kept"]
 
 
 def test_a_declared_change_is_waived_at_the_head(equivcheck: Program) -> None:
