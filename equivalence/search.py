@@ -14,8 +14,8 @@ from hashlib import blake2b
 from typing import Final
 
 from equivalence.driver import ALIVE, FaultError, Lockstep
-from equivalence.schedule import Schedule
-from equivalence.subject import Evidence, Goal, Observation, Subject, System, WorldError
+from equivalence.schedule import Schedule, parse_schedule
+from equivalence.subject import Concurrent, Evidence, Goal, Observation, Subject, System, WorldError
 from models.schema.divergence import Divergence
 from models.schema.outcome import Outcome
 from models.schema.trace import Args, Op, Scalar, Trace
@@ -185,14 +185,13 @@ class Session:
             return False
         return not lockstep.dead
 
-    def step_together(self, ops: tuple[Op, ...], schedule: Schedule) -> bool:
+    def step_together(self, ops: tuple[Op, ...], schedule: Schedule, *, stay: bool = False) -> bool:
         """Run operations together under one schedule; False when the trace cannot go on.
 
-        They count as spent, but are part of the trace only if something is found: the caller may
-        go back and run them under another schedule.
+        Unless they ``stay``, they count as spent but are part of the trace only if something is
+        found: the caller goes back and runs them under another schedule.
         """
         lockstep = self.lockstep
-        self.findings.ops += len(ops)
         alone = len(self._ops)
         self._ops.extend(ops)
         self._schedule = str(schedule)
@@ -202,7 +201,8 @@ class Session:
                 self._diverged(divergence)
         except FaultError as error:
             self._fault(error)
-        if not self.findings.over:
+        if not (stay or self.findings.over):
+            self.findings.ops += len(ops)
             del self._ops[alone:]
             self._schedule = ""
         return not self.findings.over and not lockstep.dead
@@ -327,18 +327,37 @@ def defect_index(system: System, trace: Trace, name: str, subject: Subject) -> i
 
 
 def replay(session: Session, traces: Iterable[Trace], thorough: bool | None = None) -> None:
-    """Run given traces until one diverges; ``thorough`` as in :meth:`Session.begin`."""
+    """Run given traces until one diverges; ``thorough`` as in :meth:`Session.begin`.
+
+    Traces in which operations run together are left out where a side cannot do that.
+    """
+    sides = (session.lockstep.before, session.lockstep.after)
+    concurrent = all(isinstance(system, Concurrent) for system in sides)
     for trace in traces:
+        if trace.schedule and not concurrent:
+            continue
         if session.findings.over:
             return
         if session.stop():
             session.findings.truncated = True
             return
         if session.begin(trace.world, thorough):
-            for op in trace.ops:
-                if not session.step(op):
-                    break
+            _play(session, trace)
         session.end()
+
+
+def _play(session: Session, trace: Trace) -> None:
+    """Run a trace's operations as far as they go."""
+    ops = trace.ops
+    if trace.schedule:
+        schedule = parse_schedule(trace.schedule)
+        end = schedule.at + schedule.tasks
+        group, ops = ops[schedule.at : end], ops[end:]
+        if not all(map(session.step, trace.ops[: schedule.at])):
+            return
+        if group and not session.step_together(group, schedule, stay=True):
+            return
+    all(map(session.step, ops))
 
 
 def _by_kind(goals: Iterable[Goal]) -> dict[str | None, list[Goal]]:

@@ -190,6 +190,56 @@ _TEXTS: Final = (
     memfd_pin_folios proc=A pin=p1 fd=f1 off=0 len=2
     munmap proc=A map=m1
     """,
+    """
+    # A fault on a shared file finds its page reserved by another process's mmap() meanwhile.
+    world nodes=1 nr_hugepages=3
+    schedule choices=6-2/5.1
+    spawn id=A
+    spawn id=B
+    mount mount=h0 size=2
+    open proc=A fd=f1 mount=h0 name=x
+    open proc=B fd=f2 mount=h0 name=x
+    mmap proc=A map=m1 type=shared len=1 fd=f1 noreserve=1
+    touch_write proc=A map=m1 page=0
+    mmap proc=B map=m2 type=shared len=1 fd=f2
+    exit proc=A
+    exit proc=B
+    set_nr_hugepages n=2
+    unlink mount=h0 name=x
+    """,
+    """
+    # No memory for a region of the reservation map while the page is charged to a memory cgroup.
+    world nodes=1 nr_hugepages=1 memory_hugetlb_accounting=1
+    spawn id=A
+    cgroup_create cgroup=g1
+    cgroup_attach cgroup=g1 target=A
+    mmap proc=A map=m1 type=private len=1
+    mmap proc=A map=m2 type=shared len=1
+    fail_kmalloc what=region count=1
+    touch_write proc=A map=m1 page=0
+    touch_write proc=A map=m1 page=0
+    munmap proc=A map=m1
+    mmap proc=A map=m2 type=shared len=1
+    fail_kmalloc what=region count=1
+    touch_write proc=A map=m2 page=0
+    touch_write proc=A map=m2 page=0
+    exit proc=A
+    cgroup_rmdir cgroup=g1
+    """,
+    """
+    # A reserved page comes from the buddy allocator, as the policy excludes the pool's node, and is
+    # given back because its contents cannot be copied.
+    world nodes=2 nr_hugepages=2 nr_overcommit_hugepages=1
+    spawn id=A
+    set_node_nr_hugepages node=0 n=0
+    mmap proc=A map=m1 type=private len=1
+    mbind proc=A map=m1 start=0 len=1 mode=bind nodes=0
+    uffd_register proc=A map=m1 mode=missing
+    fail_copy what=user count=2
+    uffd_copy proc=A map=m1 page=0 len=1 cold=1
+    uffd_copy proc=A map=m1 page=0 len=1
+    munmap proc=A map=m1
+    """,
 )
 
 
