@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -25,6 +26,8 @@ from equivalence.subjects.hugetlb.recording import Json, Recording, by_name
 from equivalence.subjects.hugetlb.series import HugetlbConventions, stable
 from models.schema.outcome import Outcome
 from models.schema.trace import Args, Op
+
+FIDELITY = Path(__file__).parents[4] / "docs" / "fidelity.md"
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +52,14 @@ def test_the_recorded_kernel_agrees_in_every_field_of_every_trace(
 ) -> None:
     result = calibrate(recordings, replayer(recorded_step()))
     assert result.first() == {}
-    assert (result.traces, result.agreeing, result.skipped_operations) == (446, 446, 0)
+    assert (result.traces, result.agreeing, result.skipped_operations) == (455, 455, 0)
     # Every operation, and the boot and the tail of each trace.
-    assert sum(result.operations.values()) == 15560 + 2 * 446
-    assert sum(result.fields.values()) == 495_245
+    assert sum(result.operations.values()) == 15604 + 2 * 455
+    assert sum(result.fields.values()) == 496_309
+    told = FIDELITY.read_text()
+    assert "| recordings | 455, all agree |" in told
+    assert f"| operations | {sum(result.operations.values()):,} with" in told
+    assert f"| fields | {sum(result.fields.values()):,} |" in told
 
 
 #: A fix, and the smallest recording that shows what the step before it does instead.
