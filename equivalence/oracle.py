@@ -68,7 +68,9 @@ def oracle_for(
     if relation != "effects":
         reason = f"the relation is {relation!r}"
         left_out.append(Excluded("effects", "calls into the environment", reason))
-    left_out += [item for item in excluded if item.section in compared]
+    # What neither side has at all is left out too, and said.
+    unseen = (before.sections | after.sections) - compared
+    left_out += [item for item in excluded if item.section not in unseen]
     return Oracle(relation, compared, before.sections == after.sections, tuple(left_out))
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import click
+
 from equivalence.backends.port_tier import PortTier
 from equivalence.cli.errors import InputError
 from equivalence.series import LinkError, Series
@@ -33,11 +35,15 @@ _OBJECT: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What is checked; ``option`` is how the command line names it again ("" if by default)."""
+    """What is checked; ``option`` is how the command line names it again ("" if by default).
+
+    ``hosting`` are the options that choose a tier other than ``port``, the series among them.
+    """
 
     subject: Subject
     tier: Tier
     option: str
+    hosting: tuple[str, ...] = ()
 
 
 def built_in() -> Mapping[str, Callable[[], Series]]:
@@ -47,12 +53,31 @@ def built_in() -> Mapping[str, Callable[[], Series]]:
     return BUILT_IN
 
 
-def choose(name: str) -> Chosen:
-    """The subject and tier of a series on the ports, linked.
+def choose(
+    name: str,
+    *,
+    tier: str = "port",
+    tree: Path | None = None,
+    commits: str | None = None,
+    allow_build_files: bool = False,
+) -> Chosen:
+    """The subject and tier of a series: linked on the ports, or built from a kernel tree.
 
     Raises:
-        InputError: there is no such series, or it does not link.
+        InputError: there is no such series, or it does not link; no such tree, or it cannot be
+            built.
     """
+    if tier == "native":
+        from equivalence.cli.native import choose_native
+
+        given = None if name == DEFAULT_SERIES else name
+        subject, hosted, words = choose_native(
+            given, tree, commits, allow_build_files=allow_build_files
+        )
+        return Chosen(subject, hosted, "", words)
+    if tree is not None or commits is not None or allow_build_files:
+        msg = "--tree, --range and --allow-build-files are for --tier native"
+        raise click.UsageError(msg)
     option = "" if name == DEFAULT_SERIES else name
     loader = built_in().get(name)
     if loader is not None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -16,10 +17,11 @@ PATH: Final = click.Path(path_type=Path)
 
 series_option = click.option(
     "--series",
-    metavar="NAME|FILE.py",
+    metavar="NAME|FILE.py|MBOX|DIR|-",
     default=DEFAULT_SERIES,
     show_default=True,
-    help="A built-in series by name, or a Python file that defines one (it is executed).",
+    help="A built-in series by name, or a Python file that defines one (it is executed). On the"
+    " tier native: patches, as an mbox, a folder, or - for standard input.",
 )
 tier_option = click.option(
     "--tier",
@@ -28,6 +30,37 @@ tier_option = click.option(
     show_default=True,
     help="What runs: the Python ports.",
 )
+
+
+def hosting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--tier`` with both tiers, and what the tier ``native`` needs to know."""
+    for option in (
+        click.option(
+            "--allow-build-files",
+            is_flag=True,
+            help="Native: apply hunks to Makefiles, Kconfig and scripts too; they are executed.",
+        ),
+        click.option(
+            "--range",
+            "commits",
+            metavar="A..B",
+            help="Native: the series is these commits of the tree's git repository.",
+        ),
+        click.option(
+            "--tree", type=PATH, metavar="DIR", help="Native: the kernel's sources; only read."
+        ),
+        click.option(
+            "--tier",
+            type=click.Choice(["port", "native"]),
+            default="port",
+            show_default=True,
+            help="What runs: the Python ports, or the C of a kernel tree.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 relation_option = click.option(
     "--relation",
     type=click.Choice(["user", "state", "effects"]),

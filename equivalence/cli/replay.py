@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.text import Text
@@ -13,7 +14,7 @@ from equivalence.cli.calibrate import step_option
 from equivalence.cli.choose import choose
 from equivalence.cli.errors import OUR_ERROR, InputError
 from equivalence.cli.files import load_trace
-from equivalence.cli.options import PATH, relation_option, series_option, tier_option
+from equivalence.cli.options import PATH, hosting_options, relation_option, series_option
 from equivalence.cli.pairs import Run, defects_of, pairs_of, run_pairs, steps_option, worker_for
 from equivalence.cli.recordings import find_recording, replay_recording
 from equivalence.driver import FaultError
@@ -28,19 +29,20 @@ from reports.text import one_line
 @click.command()
 @click.argument("trace_file", metavar="TRACE", type=PATH)
 @series_option
-@tier_option
+@hosting_options
 @relation_option
 @steps_option
 @step_option
 @click.pass_context
 def replay(
     ctx: click.Context,
+    /,
     trace_file: Path,
     series: str,
-    tier: str,
     relation: Relation,
     steps: tuple[int, int] | None,
     step: int | None,
+    **hosting: Any,
 ) -> int:
     """Run a trace again and print what each operation did.
 
@@ -53,13 +55,13 @@ def replay(
     the recording; 4 if equivcheck itself failed; else 0.
     """
     recording = find_recording(trace_file)
-    if recording is not None and steps is None:
+    if recording is not None and steps is None and hosting["tier"] == "port":
         given = ctx.get_parameter_source("series") is not click.core.ParameterSource.DEFAULT
         return replay_recording(recording, series if given else STABLE, step)
     if step is not None:
         msg = "--step is for recordings; expected --steps J K for a trace"
         raise click.UsageError(msg)
-    chosen = choose(series)
+    chosen = choose(series, **hosting)
     if recording is not None:
         trace = recording.trace()
         if trace.subject != chosen.subject.name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,7 +12,7 @@ from equivalence.cli import consoles
 from equivalence.cli.choose import choose
 from equivalence.cli.errors import InputError
 from equivalence.cli.files import load_trace, save
-from equivalence.cli.options import PATH, relation_option, series_option, tier_option
+from equivalence.cli.options import PATH, hosting_options, relation_option, series_option
 from equivalence.cli.pairs import Run, defects_of, pairs_of, run_pairs, steps_option, worker_for
 from equivalence.driver import FaultError
 from equivalence.explain import Minimal, shrink_defect, shrink_divergence, shrink_fault
@@ -23,24 +24,24 @@ from models.schema.trace import Trace, format_trace
 @click.command()
 @click.argument("trace_file", metavar="TRACE", type=PATH)
 @series_option
-@tier_option
+@hosting_options
 @relation_option
 @steps_option
 @click.option("--out", type=PATH, help="Write the minimal trace to this file.  [default: stdout]")
 def shrink(
     trace_file: Path,
     series: str,
-    tier: str,
     relation: Relation,
     steps: tuple[int, int] | None,
     out: Path | None,
+    **hosting: Any,
 ) -> int:
     """Make a trace minimal: fewer operations, smaller arguments, a smaller world.
 
     What it shows stays the same: the divergence of the first pair that differs, or else the first
     defect of a single step. Ctrl-C ends with the smallest trace so far.
     """
-    chosen = choose(series)
+    chosen = choose(series, **hosting)
     trace = load_trace(trace_file, chosen.subject)
     worker = worker_for(chosen, relation)
     pairs = pairs_of(chosen, steps)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,19 +37,32 @@ class NativeImage:
     unmodelled: tuple[str, ...]
     warnings: dict[str, tuple[str, ...]]
     keys: dict[str, str]
+    #: The objects of all files of the tree that are in the image, by source.
+    objects: dict[str, Path]
 
 
-def units(tree: KernelTree, *, coverage: bool = False) -> list[Unit]:
-    """Everything that goes into an image of the tree, hosted files first."""
-    extra = ("-fsanitize-coverage=trace-pc",) if coverage else ()
-    found = [Unit(f"hosted_{_flat(name)}", name, extra) for name in HOSTED]
+def units(tree: KernelTree, *, coverage: Collection[str] = ()) -> list[Unit]:
+    """Everything that goes into an image of the tree, hosted files first.
+
+    ``coverage`` are the files whose blocks are marked; a header's are where it is included.
+    """
+
+    def flags(name: str) -> tuple[str, ...]:
+        return ("-fsanitize-coverage=trace-pc",) if name in coverage else ()
+
+    found = [Unit(f"hosted_{_flat(name)}", name, flags(name)) for name in HOSTED]
     found += [Unit(f"shim_{path.stem}", str(path)) for path in sorted(SHIM.glob("*.c"))]
     found += [
-        Unit(f"neighbour_{_flat(name)}", name)
+        Unit(f"neighbour_{_flat(name)}", name, flags(name))
         for name in NEIGHBOURS
         if (tree.root / name).is_file()
     ]
     return found
+
+
+def compiled_files(tree: KernelTree) -> frozenset[str]:
+    """The sources of the tree that go into its image."""
+    return frozenset(unit.source for unit in units(tree) if not unit.source.startswith("/"))
 
 
 def _flat(name: str) -> str:
@@ -61,11 +74,12 @@ def build(
     *,
     jobs: int | None = None,
     base: KernelTree | None = None,
-    coverage: bool = False,
+    coverage: Collection[str] = (),
 ) -> NativeImage:
     """Compile and link a tree; what was built before comes from the cache.
 
-    With ``base`` the configuration of that tree is used (a later step of a series keeps it).
+    ``coverage`` names the files whose blocks are marked. With ``base`` the configuration of that
+    tree is used (a later step of a series keeps it).
 
     Raises:
         TreeError: no kernel tree.
@@ -100,6 +114,7 @@ def build(
         unmodelled=missing,
         warnings={one.unit.source: one.warnings for one in hosted if one.warnings},
         keys={one.unit.source: one.key for one in hosted},
+        objects={one.unit.source: one.path for one in built if not one.unit.source.startswith("/")},
     )
 
 

@@ -1,70 +1,146 @@
-"""Which lines of the hosted files ran, from an image built for coverage.
+"""Which lines of the C ran: basic blocks, marked by the compiler, mapped to lines.
 
-The compiler calls a hook at the start of every basic block of the hosted files; the hook notes the
-address. A line ran when a block that holds code of it ran.
+Files compiled for coverage call a hook at the start of every basic block; the hook sets a bit in
+shared memory. The instructions between two calls of the hook are one block, and their debug lines
+are the lines it holds.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from equivalence.backends.native.places import Places
-from equivalence.backends.native.tree import HOSTED
 
 BASE: Final = 0x400000
 _HOOK: Final = "<__sanitizer_cov_trace_pc>"
 _SYMBOL: Final = re.compile(r"^([0-9a-f]+) <([^>]+)>:$")
 _CODE: Final = re.compile(r"^ *([0-9a-f]+):\t(.*)$")
 
+_HEADING: Final = re.compile(r"^(\S.*\.[chS]):(?:\[\+\+\])?$")
+_ROW: Final = re.compile(r"^\S+ +(\d+|-) +(0x[0-9a-f]+|0)\b")
+
+#: A function, and a line of it as ``file:number`` with the file relative to the tree.
+Point = tuple[str, str]
+
 
 class CoverageMap:
-    """The blocks of an image and the lines they hold.
+    """The blocks of an image and the lines they hold, of the given files.
 
-    A line is named ``file:number``, the file relative to the tree.
+    ``blocks`` has the offset of each block's bit, and its points.
     """
 
-    def __init__(self, image: Path) -> None:
-        blocks = _blocks(image)
-        places = Places(image)
-        places.look_up(address for members in blocks.values() for address in members)
-        self._lines: dict[str, set[int]] = defaultdict(set)
-        self._functions: dict[str, set[str]] = defaultdict(set)
-        for start, members in blocks.items():
-            for address in members:
-                for place in places.of(address):
-                    if place.line and place.file in HOSTED:
-                        line = f"{place.file}:{place.line}"
-                        self._lines[line].add(start)
-                        self._functions[place.function].add(line)
-
-    def functions(self) -> Mapping[str, frozenset[str]]:
-        """Function -> every line that holds code of it."""
-        return {name: frozenset(lines) for name, lines in self._functions.items()}
-
-    def ran(self, bitmap: bytes) -> frozenset[str]:
-        """The lines of which at least one block ran."""
-        return frozenset(
-            line
-            for line, starts in self._lines.items()
-            if any(_bit(bitmap, start - BASE) for start in starts)
-        )
-
-    def partly(self, bitmap: bytes) -> frozenset[str]:
-        """Lines that ran, with a block that did not: a branch never taken."""
-        return frozenset(
-            line
-            for line, starts in self._lines.items()
-            if len({_bit(bitmap, start - BASE) for start in starts}) == 2
-        )
+    def __init__(self, image: Path, files: Iterable[str]) -> None:
+        wanted = frozenset(files)
+        self.blocks: list[tuple[int, tuple[Point, ...]]] = []
+        functions: dict[str, set[str]] = defaultdict(set)
+        for start, places in _places(image):
+            points = tuple(
+                (name, f"{file}:{line}") for name, file, line in places if file in wanted
+            )
+            if points:
+                self.blocks.append((start - BASE, points))
+                for function, line in points:
+                    functions[function].add(line)
+        #: How much of a bitmap has all the bits.
+        self.bytes = max((start >> 3 for start, _ in self.blocks), default=0) + 1
+        self.functions: Mapping[str, frozenset[str]] = {
+            name: frozenset(lines) for name, lines in functions.items()
+        }
 
 
-def _bit(bitmap: bytes, offset: int) -> bool:
-    return bool(bitmap[offset >> 3] >> (offset & 7) & 1) if offset >> 3 < len(bitmap) else False
+class Covered:
+    """What ran, kept up to date from bitmaps with little work for each."""
+
+    def __init__(self, known: CoverageMap) -> None:
+        self._map = known
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing ran."""
+        self._pending = self._map.blocks
+        self._found: dict[str, frozenset[str]] = {name: frozenset() for name in self._map.functions}
+
+    def add(self, bitmap: bytes) -> None:
+        """Take in the blocks of a bitmap."""
+        pending = []
+        new: dict[str, set[str]] = {}
+        for block in self._pending:
+            offset, points = block
+            if bitmap[offset >> 3] >> (offset & 7) & 1:
+                for function, line in points:
+                    new.setdefault(function, set()).add(line)
+            else:
+                pending.append(block)
+        self._pending = pending
+        for function, lines in new.items():
+            self._found[function] |= lines
+
+    def points(self) -> Mapping[str, frozenset[str]]:
+        """Function -> its lines of which at least one block ran."""
+        return dict(self._found)
+
+
+def _places(image: Path) -> list[tuple[int, list[tuple[str, str, int]]]]:
+    """Address of each block's bit -> function, file and line of its instructions, each once.
+
+    Kept beside the image.
+    """
+    kept = image.with_suffix(".lines.json")
+    try:
+        return [
+            (start, [tuple(p) for p in places]) for start, places in json.loads(kept.read_text())
+        ]
+    except (OSError, ValueError):
+        pass
+    blocks = _blocks(image)
+    places = Places(image)
+    places.look_up(address for members in blocks.values() for address in members)
+    found = []
+    for start, members in blocks.items():
+        points = {
+            (place.function.partition(".")[0], place.file, place.line)
+            for address in members
+            for place in places.of(address)
+            if place.line
+        }
+        found.append((start, sorted(points)))
+    partial = kept.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(found))
+    partial.replace(kept)
+    return found
+
+
+def lines_with_code(path: Path, source: str) -> frozenset[tuple[str, int]]:
+    """File and line of every instruction of the object made from ``source``.
+
+    An object has what the linker leaves out of the image because nothing there calls it.
+    """
+    text = subprocess.run(
+        ["objdump", "--dwarf=decodedline", str(path)], capture_output=True, text=True, check=True
+    ).stdout
+    found: set[tuple[str, int]] = set()
+    file = ""
+    row: tuple[str, int, int] | None = None
+    for line in text.splitlines():
+        heading = _HEADING.match(line)
+        match = _ROW.match(line)
+        if heading is not None:
+            name = heading[1].removeprefix("./")
+            file = source if name == Path(source).name else name
+        elif match is not None:
+            at = int(match[2], 0)
+            # a row without a byte of code before the next one holds nothing
+            if row is not None and at > row[2]:
+                found.add(row[:2])
+            row = (file, int(match[1]), at) if match[1].isdigit() else None
+    return frozenset(found)
 
 
 def _blocks(image: Path) -> dict[int, list[int]]:

@@ -7,13 +7,15 @@ only the files that the series changes are files of their own; the user's tree i
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from email import message_from_bytes
 from email.header import decode_header, make_header
 from email.message import Message
@@ -272,6 +274,7 @@ def _git(
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_ATTR_NOSYSTEM": "1",
         "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
         "LC_ALL": "C",
     }
     return subprocess.run(
@@ -286,6 +289,24 @@ def _git(
     )
 
 
+def _git_in(
+    root: Path, *words: str, data: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """git on the user's repository, reading only.
+
+    Raises:
+        SeriesError: git is not installed.
+    """
+    _need_git()
+    return _git(root, "-c", "safe.directory=*", "-c", "core.fsmonitor=false", *words, data=data)
+
+
+def _need_git() -> None:
+    if shutil.which("git") is None:
+        msg = "git is not installed, and applying patches needs it; install the package git"
+        raise SeriesError(msg)
+
+
 def make_steps(
     tree: KernelTree, series: PatchSeries, scratch: Path, *, allow_build_files: bool = False
 ) -> list[StepTree]:
@@ -295,9 +316,7 @@ def make_steps(
         SeriesError: git is missing or refuses to work at all. A patch that does not apply is not
             an error: its step and all later ones say so.
     """
-    if shutil.which("git") is None:
-        msg = "git is not installed, and applying patches needs it; install the package git"
-        raise SeriesError(msg)
+    _need_git()
     work = scratch / "work"
     work.mkdir(parents=True)
     done = _git(work, "init", "-q")
@@ -368,6 +387,94 @@ def make_view(root: Path, view: Path, files: dict[str, Path]) -> None:
             make_view(root / name, view / name, inner)
 
 
+def check_base(tree: KernelTree, series: PatchSeries) -> str:
+    """How the tree compares with the ``base-commit:`` that the mails name; "" if they name none.
+
+    Only the files that the series changes are compared, by their blobs.
+    """
+    base = series.base_commit
+    if base is None:
+        return ""
+    short = f"base-commit {base[:12]}"
+    if not (tree.root / ".git").exists():
+        return f"{short}: not checked, the tree is no git repository"
+    done = _git_in(tree.root, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
+    if done.returncode:
+        return f"{short}: not checked, the tree's repository does not have that commit"
+    differing = [
+        name
+        for name in sorted({name for patch in series.patches for name in patch.files})
+        if _blob_of(tree.root, base, name) != _hash_of(tree.root, name)
+    ]
+    if differing:
+        more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+        return f"{short}: the tree differs from it in {differing[0]}{more}"
+    return f"{short}: the tree's files are those of that commit"
+
+
+def _blob_of(root: Path, commit: str, name: str) -> bytes:
+    done = _git_in(root, "rev-parse", "--verify", "--quiet", f"{commit}:{name}")
+    return done.stdout.strip() if done.returncode == 0 else b""
+
+
+def _hash_of(root: Path, name: str) -> bytes:
+    path = root / name
+    if not path.is_file() or _leaves(root, path):
+        return b""
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest().encode()
+
+
+def base_of(tree: KernelTree, commits: str) -> tuple[KernelTree, str]:
+    """The tree as the first commit of ``A..B`` has it, and how it came about.
+
+    Files that the working tree has differently are taken from the repository, into a folder of
+    links that is removed when the process ends; the tree itself is only read.
+
+    Raises:
+        SeriesError: no such commit, or git does not work.
+        TreeError: that commit holds no whole kernel.
+    """
+    first = commits.split("..", 1)[0]
+    done = _git_in(tree.root, "rev-parse", "--verify", "--quiet", f"{first}^{{commit}}")
+    if done.returncode:
+        msg = f"--range {commits}: {first!r} names no commit of {tree.root}"
+        raise SeriesError(msg)
+    commit = done.stdout.decode().strip()
+    said = f"commit {commit[:12]}"
+    done = _git_in(
+        tree.root, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff",
+        "--ignore-submodules", commit, "--",
+    )  # fmt: skip
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip().splitlines()
+        msg = f"--range {commits}: git says: {(reason or ['no message'])[0]}"
+        raise SeriesError(msg)
+    names = [name.decode(errors="replace") for name in done.stdout.split(b"\0") if name]
+    if not names:
+        return tree, said
+    scratch = Path(tempfile.mkdtemp(prefix="equivcheck-base-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    files: dict[str, Path] = {}
+    for number, name in enumerate(names):
+        files[name] = scratch / "files" / str(number)
+    (scratch / "files").mkdir()
+    request = b"".join(f"{commit}:{name}\n".encode() for name in names)
+    answer = _git_in(tree.root, "cat-file", "--batch", data=request).stdout
+    at = 0
+    for name in names:
+        end = answer.index(b"\n", at)
+        words = answer[at:end].split(b" ")
+        at = end + 1
+        if len(words) == 3 and words[1] == b"blob":
+            size = int(words[2])
+            files[name].write_bytes(answer[at : at + size])
+            at += size + 1
+        # what the commit does not have stays missing: make_view leaves it out
+    make_view(tree.root, scratch / "tree", files)
+    return open_tree(scratch / "tree", [*tree.folders, scratch]), said
+
+
 def series_from_range(tree: Path, commits: str) -> PatchSeries:
     """The patches of a range of commits of the user's repository, read only.
 
@@ -377,12 +484,15 @@ def series_from_range(tree: Path, commits: str) -> PatchSeries:
     if not re.fullmatch(r"[\w./^~@{}-]+\.\.[\w./^~@{}-]*", commits) or commits.startswith("-"):
         msg = f"--range {commits!r}: expected A..B"
         raise SeriesError(msg)
-    done = _git(
-        tree, "-c", f"safe.directory={tree}", "format-patch", "--stdout", "--no-ext-diff",
+    done = _git_in(
+        tree, "format-patch", "--stdout", "--no-ext-diff",
         "--no-textconv", "--no-signature", "--full-index", commits, "--",
     )  # fmt: skip
     if done.returncode:
         reason = done.stderr.decode(errors="replace").strip().splitlines()
         msg = f"--range {commits}: git says: {(reason or ['no message'])[0]}"
         raise SeriesError(msg)
-    return read_series("-", done.stdout)
+    if not done.stdout.strip():
+        msg = f"--range {commits}: holds no commit with a patch"
+        raise SeriesError(msg)
+    return replace(read_series("-", done.stdout), name=commits)

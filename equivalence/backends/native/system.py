@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,6 +32,8 @@ USER_SECTIONS: Final = frozenset({"counters", "nodes", "user", "cgroups"})
 _USER_DIGEST: Final = tuple(number for number, name in enumerate(SECTIONS) if name in USER_SECTIONS)
 _STATE_DIGEST: Final = tuple(number for number, name in enumerate(SECTIONS) if name != "effects")
 _BLOCK_MB: Final = 2
+#: Operations that a session has room for at first, and at most.
+_FIRST_OPS: Final = 512
 _SESSION_OPS: Final = 20_000
 _KNOWN: Final = frozenset(
     [
@@ -129,10 +132,14 @@ class Runner:
     def __init__(self, image: NativeImage) -> None:
         self.image = image
         self.places = Places(image.path)
+        self._owner = os.getpid()
         self._workers: dict[tuple[int, bool], Worker] = {}
 
     def worker(self, world: World) -> Worker:
         """A worker whose nodes and page sizes are those of the world."""
+        if self._owner != os.getpid():  # forked: the workers are the parent's
+            self._owner = os.getpid()
+            self._workers = {}
         key = (world.nodes, world.giant)
         if key not in self._workers:
             self._workers[key] = Worker(str(self.image.path), nodes=world.nodes, giant=world.giant)
@@ -145,12 +152,12 @@ class Runner:
 
     @property
     def workers(self) -> tuple[Worker, ...]:
-        """All that run."""
-        return tuple(self._workers.values())
+        """All that this process runs."""
+        return tuple(self._workers.values()) if self._owner == os.getpid() else ()
 
     def close(self) -> None:
         """Stop all workers."""
-        for worker in self._workers.values():
+        for worker in self.workers:
             worker.close()
         self._workers.clear()
 
@@ -264,14 +271,19 @@ class NativeSystem:
     A snapshot is the trace so far: going back runs it again, which takes less than copying would.
     """
 
-    def __init__(self, image: NativeImage, *, runner: Runner | None = None) -> None:
+    def __init__(
+        self, image: NativeImage, *, runner: Runner | None = None, seconds: float = 5.0
+    ) -> None:
         self._runner = runner or Runner(image)
+        #: Seconds of CPU time after which an operation is a hang.
+        self._seconds = seconds
         self._worker: Worker | None = None
         self._world: Args = {}
         self._ops: list[Op] = []
         self._dead = False
         self._last: RawResult | None = None
         self._session = 0
+        self._room = _FIRST_OPS
 
     @property
     def sections(self) -> frozenset[str]:
@@ -295,11 +307,12 @@ class NativeSystem:
         """
         self._replay(world, [])
 
-    def _replay(self, world: Args, ops: Sequence[Op]) -> None:
+    def _replay(self, world: Args, ops: Sequence[Op], room: int = _FIRST_OPS) -> None:
         translated = world_of(world)
         self.close_session()
         worker = self._runner.worker(translated)
-        worker.open_session(Job(b"", translated.numbers), _SESSION_OPS)
+        worker.open_session(Job(b"", translated.numbers, seconds=self._seconds), room)
+        self._room = room
         self._session = worker.session
         self._worker, self._world = worker, dict(world)
         self._encoder = Encoder()
@@ -310,12 +323,14 @@ class NativeSystem:
     def _resume(self) -> None:
         """If another system took the worker meanwhile, come back to where this one was."""
         if self._worker is not None and self._worker.session != self._session:
-            self._replay(self._world, tuple(self._ops))
+            self._replay(self._world, tuple(self._ops), self._room)
 
     def close_session(self) -> None:
         """End the booted world, if there is one."""
-        if self._worker is not None and not self._dead and self._worker.session == self._session:
-            self._worker.close_session()
+        worker = self._worker
+        mine = worker is not None and worker.owner == os.getpid()
+        if worker is not None and mine and not self._dead and worker.session == self._session:
+            worker.close_session()
         self._worker = None
 
     def close(self) -> None:
@@ -328,12 +343,14 @@ class NativeSystem:
         if self._dead or self._worker is None:
             return REFUSED
         self._resume()
+        number = len(self._ops) + 1
+        if number > self._room:
+            if number > _SESSION_OPS:
+                msg = f"a native session has room for {_SESSION_OPS} operations; use whole traces"
+                raise WorldError(msg)
+            self._replay(self._world, tuple(self._ops), min(8 * self._room, _SESSION_OPS))
         record = self._encoder.encode(op)
         self._ops.append(op)
-        number = len(self._ops)
-        if number > _SESSION_OPS:
-            msg = f"a native session has room for {_SESSION_OPS} operations; use whole traces"
-            raise WorldError(msg)
         raw = self._worker.session_step(number, record)
         outcome = self._runner.outcome(raw.results[0], raw.events, raw.fatal, number)
         self._last = raw.results[0]

@@ -7,38 +7,48 @@ hosted files at that step.
 from __future__ import annotations
 
 import difflib
+import os
 import platform
 import re
 import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 from equivalence.backends.native import sandbox
-from equivalence.backends.native.build import NativeImage, build, units
+from equivalence.backends.native.build import NativeImage, build, compiled_files
 from equivalence.backends.native.cache import cache_folder
 from equivalence.backends.native.compiler import Compiler, Unit, compiler_version
 from equivalence.backends.native.configure import prepare
-from equivalence.backends.native.coverage import CoverageMap
+from equivalence.backends.native.coverage import CoverageMap, Covered, lines_with_code
 from equivalence.backends.native.errors import BuildError
-from equivalence.backends.native.neighbours import NEIGHBOURS
-from equivalence.backends.native.series import PatchSeries, StepTree, fate_of, make_steps
+from equivalence.backends.native.series import (
+    PatchSeries,
+    SourceHunk,
+    StepTree,
+    fate_of,
+    make_steps,
+)
 from equivalence.backends.native.system import NativeSystem, Runner
 from equivalence.backends.native.tree import HOSTED, KernelTree
 from equivalence.subject import Change, Changes, Hunk, PatchInfo, Role, System
 from models.schema.trace import Scalar
 
 _REASONS: Final = {
-    "not compiled": "the configuration of the hosted tree does not compile this file",
-    "not hosted": "no code of the kernel image",
+    "not compiled": "no file of the image that runs here",
+    "not hosted": "no code of the image that runs here",
     "not applied": "changes to what runs while building are not applied unless allowed",
-    "header": "reaches the checked code only through what includes it",
-    "neighbour": "linked in and running, without coverage",
 }
-#: Bytes of the bitmap that the text of an image can reach: one bit for each byte, 1 MiB of text.
-_TEXT_BITS: Final = 1 << 17
+_NO_CODE: Final = (
+    "no instruction has these lines: declarations, macros, comments, or code that the "
+    "configuration leaves out"
+)
 _DEFINITION: Final = re.compile(r"^[a-zA-Z_][^;{}#]*?\b(\w+)\(", re.MULTILINE)
+#: CPU seconds after which an operation is a hang: a hundred times what any takes.
+HANG_SECONDS: Final = 0.25
 
 
 class NativeEvidenceSystem(NativeSystem):
@@ -46,19 +56,23 @@ class NativeEvidenceSystem(NativeSystem):
 
     def __init__(self, image: NativeImage, coverage: CoverageMap) -> None:
         self._native = Runner(image)
-        super().__init__(image, runner=self._native)
+        super().__init__(image, runner=self._native, seconds=HANG_SECONDS)
         self._coverage = coverage
+        self._covered = Covered(coverage)
+        self._taken = 0
 
     def coverable(self) -> Mapping[str, frozenset[str]]:
         """Function -> its lines."""
-        return self._coverage.functions()
+        return self._coverage.functions
 
     def covered(self) -> Mapping[str, frozenset[str]]:
         """Function -> its lines that ran."""
-        ran: set[str] = set()
-        for worker in self._native.workers:
-            ran |= self._coverage.ran(worker.coverage())
-        return {name: lines & ran for name, lines in self._coverage.functions().items()}
+        count = self.progress()
+        if count != self._taken:
+            for worker in self._native.workers:
+                self._covered.add(worker.coverage(self._coverage.bytes))
+            self._taken = count
+        return self._covered.points()
 
     def rows(self) -> Mapping[str, Mapping[tuple[Scalar, ...], int]]:
         """No predicates are declared for C."""
@@ -66,19 +80,21 @@ class NativeEvidenceSystem(NativeSystem):
 
     def progress(self) -> int:
         """How many blocks ran: grows with every block that runs for the first time."""
-        return sum(
-            int.from_bytes(worker.coverage()[:_TEXT_BITS], "little").bit_count()
-            for worker in self._native.workers
-        )
+        return sum(worker.coverage_count() for worker in self._native.workers)
 
     def forget(self) -> None:
         """Forget what ran."""
         for worker in self._native.workers:
             worker.forget_coverage()
+        self._covered.forget()
+        self._taken = 0
 
 
 class NativeTier:
-    """A series on a tree. Use as a context manager: it keeps a scratch folder."""
+    """A series on a tree. Use as a context manager: it keeps a scratch folder.
+
+    ``limits`` gains what building shows: warnings that a patch adds.
+    """
 
     name = "native"
 
@@ -89,7 +105,13 @@ class NativeTier:
         *,
         jobs: int | None = None,
         allow_build_files: bool = False,
+        base: str = "",
     ) -> None:
+        """``base`` says how the tree was checked against what the series names as its base.
+
+        Raises:
+            SeriesError: git is missing or does not work.
+        """
         self.series = series.name
         self.patches: Sequence[PatchInfo] = tuple(
             PatchInfo(f"{number:04}", patch.title, patch.declares_change)
@@ -97,11 +119,12 @@ class NativeTier:
         )
         self._tree, self._source, self._jobs = tree, series, jobs
         self._allow = allow_build_files
-        self._scratch = Path(tempfile.mkdtemp(prefix="equivcheck-series-"))
+        scratch = Path(tempfile.mkdtemp(prefix="equivcheck-series-"))
+        self._remove = weakref.finalize(self, _remove, scratch, os.getpid())
         self._steps: list[StepTree] = make_steps(
-            tree, series, self._scratch, allow_build_files=allow_build_files
+            tree, series, scratch, allow_build_files=allow_build_files
         )
-        self.limits: Mapping[str, str] = {
+        limits = {
             "architecture": f"x86-64 on {platform.machine()}, one task, no weak memory",
             "configuration": "allnoconfig with the shim's kconfig.fragment; without the hugetlb "
             "vmemmap optimisation, GENERIC_BUG, PER_VMA_LOCK and inlined unlocks",
@@ -110,18 +133,76 @@ class NativeTier:
             "isolation": sandbox.describe(),
             "coverage": "lines, by the basic blocks the compiler marks",
         }
+        if base:
+            limits["base"] = base
+        self._limits: dict[str, str] = limits
+        self.limits: Mapping[str, str] = limits
+        changed = {name for patch in series.patches for name in patch.files}
+        compiled = frozenset(compiled_files(tree))
+        #: Files whose lines are evidence: the hosted ones, and what else the series changes.
+        self._files = (
+            *HOSTED,
+            *sorted(
+                name
+                for name in changed - set(HOSTED)
+                if fate_of(name, compiled) in ("neighbour", "header")
+            ),
+        )
+        self._compiled = compiled
         self._images: dict[tuple[int, bool], NativeImage | str] = {}
         self._maps: dict[Path, CoverageMap] = {}
+        self._code: dict[int, frozenset[str]] = {}
+        self._prepared = False
 
     def close(self) -> None:
         """Remove the scratch folder."""
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._remove()
 
     def __enter__(self) -> NativeTier:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def prepare(self) -> None:
+        """Build all steps, with evidence: once, before processes are forked that use them.
+
+        What stands in a step's way is told by :meth:`obstacle`.
+
+        Raises:
+            ToolMissingError: a program is missing.
+            NativeError: the cache cannot be used.
+        """
+        if self._prepared:
+            return
+        self._prepared = True
+        self._try(0)
+        if isinstance(self._images[0, True], str):
+            return
+        with ThreadPoolExecutor(self._jobs or min(4, os.cpu_count() or 1)) as pool:
+            list(pool.map(self._try, range(1, len(self._steps))))
+        for step in range(1, len(self._steps)):
+            if not self._broken(step - 1) and not self._broken(step):
+                self._note_warnings(step)
+
+    def _broken(self, step: int) -> bool:
+        return isinstance(self._images.get((step, True)), str)
+
+    def _try(self, step: int) -> None:
+        try:
+            image = self.image(step, coverage=True)
+            self._map(image)
+            tree = self._steps[step].tree
+            if tree is not None and len(self._steps) > 1:
+                _without_lines(tree, self._tree)
+        except BuildError:
+            return
+
+    def _note_warnings(self, step: int) -> None:
+        for name, texts in self._new_warnings(step, coverage=True).items():
+            said = f"patch {step}: {name}: {'; '.join(texts)}"
+            known = self._limits.get("new compiler warnings")
+            self._limits["new compiler warnings"] = f"{known}; {said}" if known else said
 
     def image(self, step: int, *, coverage: bool = False) -> NativeImage:
         """The image of a step.
@@ -140,7 +221,7 @@ class NativeTier:
                         tree,
                         jobs=self._jobs,
                         base=self._tree,
-                        coverage=coverage,
+                        coverage=self._files if coverage else (),
                     )
                 except BuildError as error:
                     self._images[key] = str(error)
@@ -151,8 +232,9 @@ class NativeTier:
 
     def obstacle(self, step: int) -> str | None:
         """Why a step cannot be run, or None."""
+        self.prepare()
         try:
-            self.image(step)
+            self.image(step, coverage=True)
         except BuildError as error:
             return str(error)
         return None
@@ -165,21 +247,42 @@ class NativeTier:
         """
         image = self.image(step, coverage=evidence)
         if not evidence:
-            return NativeSystem(image)
+            return NativeSystem(image, seconds=HANG_SECONDS)
         return NativeEvidenceSystem(image, self._map(image))
 
     def _map(self, image: NativeImage) -> CoverageMap:
         if image.path not in self._maps:
-            self._maps[image.path] = CoverageMap(image.path)
+            self._maps[image.path] = CoverageMap(image.path, self._files)
         return self._maps[image.path]
 
     def _code_lines(self, step: int) -> frozenset[str] | None:
-        """The lines of a step that hold code; None if it cannot be built."""
+        """The lines of a step that hold code; None if it cannot be built.
+
+        Those of the image, and of functions that only the objects have: they cannot run here.
+        """
+        if step in self._code:
+            return self._code[step]
         try:
-            functions = self._map(self.image(step, coverage=True)).functions()
+            image = self.image(step, coverage=True)
         except BuildError:
             return None
-        return frozenset(line for lines in functions.values() for line in lines)
+        functions = self._map(image).functions
+        found = {line for lines in functions.values() for line in lines}
+        changed = self._changed_files()
+        objects: set[tuple[str, int]] = set()
+        for source, path in image.objects.items():
+            if source in changed:
+                objects |= lines_with_code(path, source)
+        owners = {name: _function_of(self._text(step, name)) for name in changed}
+        for name, line in objects:
+            owner = owners.get(name, [])[line] if line < len(owners.get(name, [])) else ""
+            if owner and owner not in functions:
+                found.add(f"{name}:{line}")
+        self._code[step] = frozenset(found)
+        return self._code[step]
+
+    def _changed_files(self) -> frozenset[str]:
+        return frozenset(name for patch in self._source.patches for name in patch.files)
 
     def new_warnings(self, step: int) -> dict[str, tuple[str, ...]]:
         """Compiler warnings of a step that the step before did not have, by file.
@@ -187,7 +290,11 @@ class NativeTier:
         Raises:
             BuildError: one of the two has an obstacle.
         """
-        old, new = self.image(step - 1).warnings, self.image(step).warnings
+        return self._new_warnings(step)
+
+    def _new_warnings(self, step: int, *, coverage: bool = False) -> dict[str, tuple[str, ...]]:
+        old = self.image(step - 1, coverage=coverage).warnings
+        new = self.image(step, coverage=coverage).warnings
         found = {
             name: tuple(text for text in texts if text not in old.get(name, ()))
             for name, texts in new.items()
@@ -196,19 +303,15 @@ class NativeTier:
 
     def changes(self, before: int, after: int) -> Changes:
         """How two steps differ: every hunk of the patches between them is accounted for."""
-        compiled = frozenset(HOSTED) | frozenset(NEIGHBOURS)
-        hunks: list[Hunk] = []
+        hunks = [
+            hunk
+            for number in range(before, after)
+            for one in self._source.patches[number].hunks()
+            if (hunk := self._fate(number, one)) is not None
+        ]
         lines_before: dict[str, set[str]] = {}
         lines_after: dict[str, set[str]] = {}
-        for number in range(before, after):
-            for hunk in self._source.patches[number].hunks():
-                fate = fate_of(hunk.file, compiled, allow_build_files=self._allow)
-                if fate in ("not compiled", "not hosted", "not applied"):
-                    kind = "not compiled" if fate == "not compiled" else "not hosted"
-                    hunks.append(
-                        Hunk(hunk.where, kind, _REASONS[fate])  # type: ignore[arg-type]
-                    )
-        for name in HOSTED:
+        for name in self._files:
             one, two = self._text(before, name), self._text(after, name)
             if one != two:
                 _note_changes(name, one, two, lines_before, lines_after)
@@ -234,6 +337,17 @@ class NativeTier:
         callers = self._callers(before, changed) | self._callers(after, changed)
         functions += [Change(name, "caller") for name in sorted(callers - changed)]
         return Changes(identical=False, functions=tuple(functions), hunks=tuple(hunks))
+
+    def _fate(self, number: int, hunk: SourceHunk) -> Hunk | None:
+        """What is to be said of a hunk that does not run; None of one that does."""
+        fate = fate_of(hunk.file, self._compiled, allow_build_files=self._allow)
+        if fate in _REASONS:
+            return Hunk(hunk.where, "not hosted", _REASONS[fate])
+        for step, lines in ((number, hunk.before), (number + 1, hunk.after)):
+            code = self._code_lines(step)
+            if code is None or not code.isdisjoint(f"{hunk.file}:{line}" for line in lines):
+                return None
+        return Hunk(hunk.where, "not compiled", _NO_CODE)
 
     def _callers(self, step: int, names: set[str]) -> set[str]:
         """The hosted functions that call any of the names, by their text."""
@@ -270,7 +384,7 @@ class NativeTier:
         old, new = self._steps[before].changed, self._steps[after].changed
         differing = {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
         for name in differing - set(HOSTED):
-            if fate_of(name, compiled_files(one)) in ("neighbour", "header"):
+            if fate_of(name, self._compiled) in ("neighbour", "header"):
                 return False
         try:
             return _without_lines(one, self._tree) == _without_lines(two, self._tree)
@@ -340,6 +454,7 @@ def _note_changes(
             after.setdefault(function, set())
 
 
-def compiled_files(tree: KernelTree) -> frozenset[str]:
-    """The sources of the tree that go into its image."""
-    return frozenset(unit.source for unit in units(tree) if not unit.source.startswith("/"))
+def _remove(scratch: Path, owner: int) -> None:
+    """A process that was forked later must leave this one's folder alone."""
+    if os.getpid() == owner:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -95,4 +95,11 @@ def open_tree(folder: Path, reads: Iterable[Path] = ()) -> KernelTree:
     if missing:
         msg = f"{folder}: {missing[0]} is missing; expected a whole kernel tree"
         raise TreeError(msg)
-    return KernelTree(root, version, tuple(reads))
+    # a tree made of links is read where its links lead
+    linked = {
+        target.parent if target.name == entry.name else target
+        for entry in root.iterdir()
+        if entry.is_symlink() and (target := entry.resolve()).exists()
+    }
+    outside = {path for path in linked if not path.is_relative_to(root.resolve())}
+    return KernelTree(root, version, tuple(dict.fromkeys([*reads, *sorted(outside)])))

@@ -140,6 +140,8 @@ class Worker:
         """
         self._session_at = 0
         self._session_words = 0
+        #: A process that was forked later must leave this one's worker alone.
+        self.owner = os.getpid()
         #: Rises with every session, so that who shares a worker knows whose it is.
         self.session = 0
         self._descriptor = os.memfd_create("equivcheck-native", os.MFD_CLOEXEC)
@@ -255,9 +257,13 @@ class Worker:
             done += [self._read(job, offset, decode=decode) for job, offset in batch]
         return done
 
-    def coverage(self) -> bytes:
-        """The bitmap of blocks that ran since the last :meth:`forget_coverage`."""
-        return bytes(self._memory[_USABLE_BYTES:SHARED_BYTES])
+    def coverage(self, count: int = COVERAGE_BYTES - 8) -> bytes:
+        """The first bytes of the bitmap of blocks that ran since :meth:`forget_coverage`."""
+        return bytes(self._memory[_USABLE_BYTES : _USABLE_BYTES + count])
+
+    def coverage_count(self) -> int:
+        """How many blocks ran since the last :meth:`forget_coverage`."""
+        return int(struct.unpack_from("<Q", self._memory, SHARED_BYTES - 8)[0])
 
     def forget_coverage(self) -> None:
         """Start measuring afresh."""

@@ -682,7 +682,7 @@ class HugetlbGenerator:
     def _saw_mremap(self, args: Args) -> None:
         process = self._procs.get(str(args["proc"]))
         if process is not None and "to" in args:
-            process.maps[str(args["to"])] = int(args["new_len"])
+            process.maps[str(args["to"])] = int(args.get("new_len", args.get("len", 1)))
 
     def _saw_open(self, args: Args) -> None:
         process = self._procs.get(str(args["proc"]))

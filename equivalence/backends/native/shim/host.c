@@ -309,14 +309,20 @@ static unsigned long parse_number(const char *text)
 	return value;
 }
 
-/* Called at the start of every block of an image built for coverage. */
+/* Called at the start of every block of an image built for coverage. The last
+ * word counts the blocks that ran, so that it is cheap to ask whether any is new. */
 void __sanitizer_cov_trace_pc(void)
 {
 	nh_u64 pc = (nh_u64)__builtin_return_address(0) - 0x400000;
+	unsigned char *place, bit = (unsigned char)(1 << (pc & 7));
 
-	if (pc < NH_COVERAGE_BYTES * 8)
-		((unsigned char *)nh_shared)[shared_bytes - NH_COVERAGE_BYTES + (pc >> 3)] |=
-			(unsigned char)(1 << (pc & 7));
+	if (pc >= (NH_COVERAGE_BYTES - sizeof(nh_u64)) * 8)
+		return;
+	place = (unsigned char *)nh_shared + shared_bytes - NH_COVERAGE_BYTES + (pc >> 3);
+	if (*place & bit)
+		return;
+	*place |= bit;
+	++*(nh_u64 *)(nh_shared + shared_bytes - sizeof(nh_u64));
 }
 
 void nh_main(long *stack)

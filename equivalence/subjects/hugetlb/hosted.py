@@ -1,0 +1,195 @@
+"""HugeTLB as a subject for the tier ``native``: what the C in user space can run and show.
+
+Operations and worlds are those of :mod:`equivalence.subjects.hugetlb.subject` as far as the tier
+has them; what it lacks is listed among what is not compared. Invariants read the tier's sections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from random import Random
+from typing import Any, Final
+
+from equivalence.backends.native.encode import lacks
+from equivalence.backends.native.system import USER_SECTIONS, hosted_world, world_of
+from equivalence.subject import Excluded, Invariant, Observation, OpSpec
+from equivalence.subjects.hugetlb.corpus import corpus
+from equivalence.subjects.hugetlb.examples import written
+from equivalence.subjects.hugetlb.generator import HugetlbGenerator
+from equivalence.subjects.hugetlb.ops import OPS
+from equivalence.subjects.hugetlb.subject import WORLDS, HugetlbSubject
+from models.schema.trace import Args, Op, Scalar, Trace, parse_trace
+
+Json = Mapping[str, Any]
+
+_UNSEEN: Final = (
+    ("memory cgroups", "*", "the hosted configuration has no memory controller"),
+    ("cpusets", "*", "the hosted configuration has no cpuset controller"),
+    ("folios", "contents behind the first word", "only the first word of a huge page is kept"),
+    ("page_tables", "young", "the processor sets it, and nothing on these paths reads it"),
+    ("inodes", "timestamps", "time is not modelled"),
+)
+
+
+#: Reserved pages are on a node that the policy excludes: a surplus page takes a reservation.
+_ELSEWHERE: Final = """equivcheck-trace/1 hugetlb
+world nodes=2 nr_hugepages=2 nr_overcommit_hugepages=2
+spawn id=A
+mmap proc=A map=m1 type=private len=2
+mbind proc=A map=m1 mode=bind nodes=0
+touch_write proc=A map=m1 page=0
+touch_write proc=A map=m1 page=1
+mmap proc=A map=m2 type=shared len=1
+mbind proc=A map=m2 mode=bind nodes=0
+touch_write proc=A map=m2 page=0
+munmap proc=A map=m1
+exit proc=A
+"""
+
+
+def reserved_within_free(observation: Observation) -> str | None:
+    """resv <= free, in huge pages, for each hstate."""
+    for name, pool in observation["counters"].items():
+        if pool["resv"] > pool["free"]:
+            return f"{name}: resv_huge_pages {pool['resv']} > free_huge_pages {pool['free']}"
+    return None
+
+
+def pages_add_up(observation: Observation) -> str | None:
+    """nr, free and surplus are the sums over the nodes and the lengths of the lists."""
+    pools = observation["counters"].items()
+    rows = zip(pools, observation["nodes"], observation["lists"], strict=True)
+    for (name, pool), row, lists in rows:
+        for field in ("nr", "free", "surplus"):
+            total = sum(node[field] for node in row["nodes"])
+            if pool[field] != total:
+                return f"{name}: {field} is {pool[field]}, the nodes have {total}"
+        free = sum(len(pages) for pages in lists["free"])
+        if pool["free"] != free:
+            return f"{name}: free is {pool['free']}, the free lists hold {free}"
+        if pool["nr"] != free + len(lists["active"]):
+            return f"{name}: nr is {pool['nr']}, the lists hold another number"
+        if pool["surplus"] > pool["nr"]:
+            return f"{name}: surplus {pool['surplus']} > nr {pool['nr']}"
+    return None
+
+
+def subpools_in_range(observation: Observation) -> str | None:
+    """0 <= rsv <= min and 0 <= used <= max, where there is a minimum or a maximum."""
+    for name, spool in observation["subpools"].items():
+        if not spool:
+            continue
+        if spool["min"] != -1 and not 0 <= spool["rsv"] <= spool["min"]:
+            return f"mount {name}: rsv_hpages {spool['rsv']} is not within 0..{spool['min']}"
+        if spool["max"] != -1 and not 0 <= spool["used"] <= spool["max"]:
+            return f"mount {name}: used_hpages {spool['used']} is not within 0..{spool['max']}"
+    return None
+
+
+def _maps(observation: Observation) -> Iterator[tuple[str, Json]]:
+    for number, block in enumerate(observation["reservations"]):
+        for row in block:
+            yield f"file {number}", row
+    for proc, areas in observation["vmas"].items():
+        for area in areas:
+            if "map" in area:
+                yield f"vma {proc}:{area['start']}", area["map"]
+
+
+def maps_are_sorted(observation: Observation) -> str | None:
+    """Reservation maps: no addition in progress; regions sorted and disjoint."""
+    for where, resv in _maps(observation):
+        if resv["adds_in_progress"]:
+            return f"{where}: adds_in_progress is {resv['adds_in_progress']}"
+        last = None
+        for begin, end, _ in resv["regions"]:
+            if begin >= end:
+                return f"{where}: empty region {begin}..{end}"
+            if last is not None and begin < last:
+                return f"{where}: region {begin}..{end} overlaps the one before"
+            last = end
+    return None
+
+
+def free_folios_are_clean(observation: Observation) -> str | None:
+    """A folio on a free list has no reference, is marked freed, and belongs to nobody."""
+    for lists in observation["lists"]:
+        for folio in (one for pages in lists["free"] for one in pages):
+            flags = folio["flags"]
+            if folio["refs"] or "freed" not in flags or "restore_reserve" in flags:
+                return f"free folio {folio['folio']}: {folio['refs']} references, flags {flags}"
+            if "subpool" in flags:
+                return f"free folio {folio['folio']}: still belongs to a subpool"
+    return None
+
+
+INVARIANTS: Final = (
+    Invariant("resv <= free", "reserved pages are on free lists", reserved_within_free),
+    Invariant("pages add up", "counters agree with nodes and lists", pages_add_up),
+    Invariant("subpools in range", "subpool counts stay within limits", subpools_in_range),
+    Invariant("maps are sorted", "reservation maps at rest", maps_are_sorted),
+    Invariant("free folios are clean", "free pages belong to nobody", free_folios_are_clean),
+)
+
+
+def _hosted(spec: OpSpec) -> OpSpec:
+    """The operation without the words that the tier refuses."""
+    domains = {
+        key: tuple(v for v in values if not lacks(Op(spec.kind, {key: v})))
+        for key, values in spec.domains.items()
+    }
+    return OpSpec(spec.kind, domains, spec.required, spec.about, spec.weight)
+
+
+class HostedGenerator(HugetlbGenerator):
+    """Draws worlds that the tier can boot."""
+
+    def world(self, rng: Random) -> Args:
+        """A small pool, without memory cgroups."""
+        return hosted_world(super().world(rng))
+
+
+class HostedSubject(HugetlbSubject):
+    """The subject ``hugetlb`` as far as the tier ``native`` has it."""
+
+    ops: Mapping[str, OpSpec] = {
+        kind: _hosted(spec) for kind, spec in OPS.items() if not lacks(Op(kind, {}))
+    }
+    worlds: Mapping[str, Sequence[Scalar]] = hosted_world(WORLDS)  # type: ignore[arg-type,assignment]
+    invariants: Sequence[Invariant] = INVARIANTS
+    user_sections = USER_SECTIONS
+    excluded: Sequence[Excluded] = (
+        *(Excluded(section, field, reason) for section, field, reason in _UNSEEN),
+        *(
+            Excluded("operations", kind, "the tier native refuses it: nothing is run")
+            for kind in OPS
+            if lacks(Op(kind, {}))
+        ),
+        *(
+            Excluded("operations", f"{kind} {key}={word}", "the tier native refuses it")
+            for kind, spec in OPS.items()
+            if not lacks(Op(kind, {}))
+            for key, words in spec.domains.items()
+            for word in words
+            if lacks(Op(kind, {key: word}))
+        ),
+    )
+
+    def generator(self) -> HostedGenerator:
+        """A fresh generator."""
+        return HostedGenerator(tuple(self.ops))
+
+    def check_world(self, world: Args) -> None:
+        """Raise :class:`WorldError` unless ``world`` is one that this tier can boot."""
+        super().check_world(world)
+        world_of(world)
+
+    def examples(self) -> Iterable[Trace]:
+        """Those written out, and the recordings made by hand, as far as the tier has them."""
+        by_hand = (recording for recording in corpus() if recording.profile == "scenario")
+        own = parse_trace(_ELSEWHERE)
+        for trace in (own, *written(), *(recording.trace() for recording in by_hand)):
+            if trace.world.get("memory_hugetlb_accounting"):
+                continue
+            if not any(lacks(op) for op in trace.ops):
+                yield trace
