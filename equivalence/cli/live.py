@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 
 from rich.text import Text
@@ -28,7 +29,19 @@ def calibrate_live(
         KernelError: the kernel cannot be asked.
         InputError: ``out`` cannot be written.
     """
+    made = not out.exists()
     prepare_folder(out)
+    try:
+        return _calibrated(system, step, ops, seed, kernel, out)
+    finally:
+        if made:
+            with suppress(OSError):
+                out.rmdir()  # nothing was written
+
+
+def _calibrated(
+    system: PortSystem, step: Step, ops: int, seed: int, kernel: Path | None, out: Path
+) -> Calibration:
     console = consoles.err()
     with booted(kernel) as machine, console.status("") as status:
 
