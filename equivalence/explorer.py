@@ -21,7 +21,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from equivalence.driver import FaultError
 from equivalence.search import Findings, Session
@@ -211,8 +211,7 @@ def explore(
         ]
         with closing(pool.map(jobs)) as parts:
             for chunk, part in zip(chunks, parts, strict=False):
-                _take(found, chunk.start, part)
-                if found.findings.over:
+                if _take(found, chunk.start, part):
                     return
                 found.expanded = chunk.stop
                 on_progress(
@@ -255,7 +254,8 @@ def _look(
         raise StaleError(msg)
 
 
-def _take(found: Exploration, first: int, part: Part) -> None:
+def _take(found: Exploration, first: int, part: Part) -> bool:
+    """Add what a job found; whether that ends the exploration."""
     for place, op, token in part.found:
         found.add(first + place, op, token)
     found.transitions += part.transitions
@@ -263,6 +263,7 @@ def _take(found: Exploration, first: int, part: Part) -> None:
     found.findings.add(part.findings)
     for row, trace in part.reached.items():
         found.reached.setdefault(row, trace)
+    return found.findings.over
 
 
 class Expander(Session):
@@ -361,6 +362,6 @@ def token(before: System, after: System) -> bytes:
 def _flat(key: Hashable) -> bytes:
     try:
         # Version 0 writes no references, so equal keys give equal bytes.
-        return marshal.dumps(key, 0)
+        return marshal.dumps(cast("Any", key), 0)
     except ValueError:
         return repr(key).encode()
