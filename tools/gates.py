@@ -171,7 +171,7 @@ def pytest(options: Options) -> None:
         *(BIN / "python", "-m", "pytest", "-n", "2", "--dist", "loadgroup", "--durations=15"),
         *("--hypothesis-profile=ci", "--cov", "--cov-report="),
         *options.pytest_args,
-        time_limit_s=1400,
+        time_limit_s=3000,
         env=env,
     )
 

@@ -581,13 +581,15 @@ SURFACE = (
         "hugetlb_mfill_atomic_pte",
         "let the caller copy.\n            restore_reserve_on_error(h, dst_vma, dst_addr, folio)\n",
         "let the caller copy.\n",
-        field="pool.hugepages-2048kB.resv",
+        field="vmas.A.68719476736.resv_map.region_cache_count",
         trace="""
         world nr_overcommit_hugepages=1
         spawn id=A
         mmap proc=A map=m1 type=private len=1
+        fail_copy what=user_atomic count=1
+        fail_copy what=page count=1
         uffd_register proc=A map=m1
-        uffd_copy proc=A map=m1 page=0 cold=1
+        uffd_copy proc=A map=m1 page=0
         """,
     ),
     Planted(

@@ -56,6 +56,7 @@ def result_of(folder: Path) -> dict[str, Any]:
 
 
 @needs_kernel
+@pytest.mark.nightly
 @needs_tools
 @pytest.mark.parametrize("relation", ["state", "user"])
 def test_the_series(
@@ -94,6 +95,7 @@ def test_the_series(
 
 
 @needs_kernel
+@pytest.mark.nightly
 @needs_tools
 @pytest.mark.parametrize("relation", ["state", "user"])
 @pytest.mark.parametrize("variant", recipes.BROKEN, ids=[title for title, _ in recipes.BROKEN])
@@ -119,6 +121,7 @@ def test_the_broken_series(
 
 
 @needs_kernel
+@pytest.mark.nightly
 @needs_tools
 def test_a_line_that_never_runs_is_named(
     sources: dict[str, str], edited: Maker, tmp_path: Path
