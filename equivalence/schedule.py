@@ -21,7 +21,7 @@ from typing import Final
 from models.schema.trace import TraceError
 
 #: A schedule is one word of a trace, so it has few switches; races need few.
-MAX_SWITCHES: Final = 8
+MAX_SWITCHES: Final = 6
 MAX_TASKS: Final = 3
 _TEXT: Final = re.compile(r"(\d{1,6})-([23])/((?:\d{1,5}\.[012])(?:,\d{1,5}\.[012])*)?")
 
@@ -84,9 +84,8 @@ def pct_switches(
     """Probabilistic concurrency testing: the tasks in a random order of priority, and ``depth``
     minus one points at which the running one becomes the last.
 
-    With few tasks that is: who starts, and at which points the next one takes over. A race that
-    needs ``depth`` orderings is hit with a probability of at least 1 / (tasks * boundaries **
-    (depth - 1)).
+    With few tasks that is: who goes on after the very first boundary, and at which points the next
+    one takes over. Few points suffice, as most races need one or two orderings only.
     """
     order = rng.sample(range(tasks), tasks)
     points = sorted(

@@ -65,7 +65,6 @@ class Interleaver:
         machine.lock_hook = self._hook_for()
         alone = machine.current
         try:
-            self._switch_to(min(self._switches.get(0, 0), len(ops) - 1))
             while len(self._outcomes) < len(ops):
                 self._switch_to(self._next())
         finally:

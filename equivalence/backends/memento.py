@@ -26,6 +26,7 @@ _ATOMS: Final = frozenset(
         FunctionType,
         BuiltinFunctionType,
         type,
+        object,
         frozenset,
         range,
     }

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from random import Random
+from dataclasses import replace
 
 import pytest
 
 import legacy.hugetlb
 import models.hugetlb.accounting
-from equivalence import gate
 from equivalence.backends.port_tier import PortTier
-from equivalence.campaign import Config
-from equivalence.driver import Lockstep
 from equivalence.edit import edit
+from equivalence.explain import shrink_divergence
 from equivalence.jobs import Job, Stop, Worker
-from equivalence.oracle import oracle_for
 from equivalence.schedule import parse_schedule
 from equivalence.series import Patch, Series
 from equivalence.subjects.hugetlb.series import HugetlbConventions, base, vma_dependence
 from equivalence.subjects.hugetlb.subject import HugetlbSubject
-from models.schema.result import Verdict
 from models.schema.trace import parse_trace
 
 
@@ -67,26 +63,19 @@ def tier_of(patch: Patch) -> PortTier:
 
 @pytest.mark.parametrize("patch", [moved_check(), kept_value()], ids=lambda p: p.name)
 def test_a_planted_race_is_found_made_minimal_and_replayed(patch: Patch) -> None:
-    tier = tier_of(patch)
-    alone = gate.run(Config(ops=2_000, against="base"), HugetlbSubject(), tier).pairs[-1]
-    assert alone.verdict is not Verdict.DIVERGED
-    config = Config(ops=60_000, against="base", tasks=2)
-    result = gate.run(config, HugetlbSubject(), tier)
-    assert result.limits.tasks == 2
-    assert "lock boundaries" in result.limits.interleaving
-    pair = result.pairs[-1]
-    assert pair.verdict is Verdict.DIVERGED
-    assert pair.counterexample is not None
-    trace = parse_trace(pair.counterexample.trace)
-    schedule = parse_schedule(trace.schedule)
-    assert len(schedule.switches) == 1
-    assert pair.counterexample.ops <= 8
-    before, after = (tier.system(k, evidence=False) for k in (0, 1))
-    oracle = oracle_for(before, after, "state", HugetlbSubject().user_sections)
-    for _ in range(2):
-        divergence = Lockstep(before, after, oracle).run(trace)
-        assert divergence is not None
-        assert divergence.first.field == pair.counterexample.field
+    tier, subject = tier_of(patch), HugetlbSubject()
+    worker = Worker(subject, tier, "state", Stop())
+    found = worker.run(Job("tasks", 0, 1, seed=0, ops=20_000, tasks=2))
+    assert found.divergence is not None
+    lockstep = worker.lockstep(0, 1)
+    small = shrink_divergence(lockstep, *found.divergence, subject, lambda: False)
+    assert len(small.trace.ops) <= 10
+    schedule = parse_schedule(small.trace.schedule)
+    # One operation after the other the two sides agree: it takes the interleaving.
+    alone = replace(small.trace, schedule=str(replace(schedule, switches=())))
+    assert lockstep.run(alone) is None
+    fields = {str(run and run.first.field) for run in map(lockstep.run, [small.trace] * 3)}
+    assert fields == {found.divergence[1].first.field}
 
 
 def test_the_built_in_series_agrees_under_two_and_three_tasks() -> None:
@@ -110,9 +99,7 @@ def test_reservations_and_faults_of_two_tasks_pass_boundaries_in_either_order() 
     )
     ends = set()
     for switches in ("", "0.1"):
-        scheduled = trace.with_ops(trace.ops)
-        scheduled = type(trace)(trace.subject, trace.world, trace.ops, schedule=f"3-2/{switches}")
+        scheduled = replace(trace, schedule=f"3-2/{switches}")
         assert lockstep.run(scheduled) is None
         ends.add(lockstep.outcome.errno)
     assert ends == {None, "ENOMEM"}
-    assert Random(0).random() != 1

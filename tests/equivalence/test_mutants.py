@@ -1,0 +1,136 @@
+"""Planted bugs: each operator makes what it says, keys hold, and the source is left as it was."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from types import FunctionType
+
+import pytest
+
+from equivalence.edit import EditError
+from equivalence.mutants import Mutant, build, mutants_of
+from equivalence.series import source_tree
+
+
+class Counted:
+    """Something that is counted."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.parts = [0]
+
+
+def subject(c: Counted, n: int, wide: bool) -> int:
+    """A docstring with a number, 7, that is no constant of the code."""
+    undo = 0
+    total = n - 1
+    if n < 3 and wide:
+        c.count = c.count + n
+        c.parts[0] += 1
+        undo = 1
+    while total > 0:
+        total = total - pair(n, total)
+        if not wide:
+            break
+        if total == 7:
+            continue
+    note(c)
+    return -1 if undo >= 1 else 0
+
+
+def pair(a: int, b: int) -> int:
+    """The larger one."""
+    return a if a > b else b
+
+
+def note(c: Counted) -> None:
+    """Nothing is returned."""
+    if c.count > 100:
+        c.count = 0
+
+
+def function(name: str) -> FunctionType:
+    chosen: object = {"subject": subject, "pair": pair, "note": note}[name]
+    assert isinstance(chosen, FunctionType)
+    return chosen
+
+
+def found(operator: str, name: str = "subject") -> list[tuple[str, str]]:
+    return [(m.old, m.new) for m in mutants_of(name, function(name)) if m.operator == operator]
+
+
+@pytest.mark.parametrize(
+    ("operator", "old", "new"),
+    [
+        ("negate", "n < 3 and wide", "not (n < 3 and wide)"),
+        ("negate", "not wide", "wide"),
+        ("and-or", "n < 3 and wide", "n < 3 or wide"),
+        ("lost condition", "n < 3 and wide", "wide"),
+        ("boundary", "n < 3", "n <= 3"),
+        ("boundary", "undo >= 1", "undo > 1"),
+        ("sign", "c.count + n", "c.count - n"),
+        ("arguments", "pair(n, total)", "pair(total, n)"),
+        ("constant", "total = n - 1", "total = n - 2"),
+        ("label", "undo = 1", "undo = 2"),
+        ("label", "undo = 0", "undo = -1"),
+        ("lost update", "c.count = c.count + n", "pass"),
+        ("lost update", "c.parts[0] += 1", "pass"),
+        ("drop", "note(c)", "pass"),
+        ("drop", "break", "pass"),
+        ("drop", "undo = 1", "pass"),
+        ("order", "undo = 0; total = n - 1", "total = n - 1; undo = 0"),
+        ("early return", "note(c)", "return 0; ..."),
+    ],
+)
+def test_each_operator_makes_what_it_says(operator: str, old: str, new: str) -> None:
+    if (operator, old) == ("early return", "note(c)"):
+        assert ("undo = 0", "return 0; ...") in found(operator)
+    else:
+        assert (old, new) in found(operator)
+
+
+def test_names_are_never_left_without_a_value() -> None:
+    assert ("total = n - 1", "pass") not in found("drop")
+    assert ("undo = 0", "pass") not in found("drop")
+
+
+def test_an_early_return_returns_what_the_function_does() -> None:
+    assert {new for _, new in found("early return", "note")} == {"return; ..."}
+
+
+def test_every_mutant_is_different_and_has_a_key_of_its_own() -> None:
+    mutants = mutants_of("subject", function("subject"))
+    assert len({mutant.key for mutant in mutants}) == len(mutants)
+    assert len({mutant.source for mutant in mutants}) == len(mutants)
+    assert all(ast.parse(mutant.source) for mutant in mutants)
+    assert Counter(mutant.operator for mutant in mutants)["constant"] > 5
+    assert {m.line for m in mutants} <= set(range(subject.__code__.co_firstlineno, 60))
+
+
+def test_the_function_itself_is_left_as_it_was() -> None:
+    before = ast.unparse(source_tree(function("subject")))
+    mutants_of("subject", function("subject"))
+    assert ast.unparse(source_tree(function("subject"))) == before
+    assert mutants_of("subject", function("subject")) == mutants_of("subject", function("subject"))
+
+
+def test_a_mutant_runs_as_it_reads() -> None:
+    boundary = next(m for m in mutants_of("pair", function("pair")) if m.operator == "negate")
+    mutant = build(boundary, function("pair"))
+    assert (pair(1, 2), mutant(1, 2)) == (2, 1)
+    assert subject(Counted(), 2, True) == -1
+
+
+def test_long_texts_are_cut_in_keys() -> None:
+    whole = next(
+        m for m in mutants_of("subject", function("subject")) if m.old.startswith("if n < 3")
+    )
+    assert len(whole.old) <= 90
+    assert "\n" not in whole.key
+
+
+def test_a_mutant_of_something_else_is_refused() -> None:
+    broken = Mutant("pair", "drop", "a", "b", 1, 1, "x = 1\n")
+    with pytest.raises(EditError, match="expected one function"):
+        build(broken, function("pair"))

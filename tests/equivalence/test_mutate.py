@@ -1,0 +1,176 @@
+"""Hunting for planted bugs: which search kills them, what survives, what is explained."""
+
+from __future__ import annotations
+
+import time
+from types import FunctionType
+from typing import Any
+
+import pytest
+
+from equivalence import gate, mutate
+from equivalence.campaign import Config
+from equivalence.driver import FaultError, Lockstep
+from equivalence.events import PairName
+from equivalence.explorer import SmallWorld
+from equivalence.mutants import Mutant
+from equivalence.mutate import (
+    Fate,
+    Hunter,
+    Plan,
+    evidence_of,
+    hook,
+    hunt_all,
+    mutants_in,
+    touched,
+    watchdog,
+)
+from models.schema.trace import Op, Trace, parse_trace
+from tests import toy_port
+from tests.toy_port import ToySubject, replacing, tier
+
+WORLD = SmallWorld(
+    "two",
+    "two pages",
+    {"pages": 2},
+    (Op("take", {"proc": "A", "n": 1}), Op("take", {"proc": "A", "n": 2})),
+)
+PATCHED = replacing(take=toy_port.take_twice)
+
+
+def hunter(subject: ToySubject | None = None, **plan: Any) -> Hunter:
+    worlds = plan.pop("worlds", (WORLD,))
+    return Hunter(subject or ToySubject(), tier(PATCHED), 1, worlds, Plan(**plan))
+
+
+def mutant(source: str, function: str = "take") -> Mutant:
+    return Mutant(function, "test", "a", "b", 1, 1, source)
+
+
+TAKE_TOO_MANY = "def take(n):\n    free[0] = free[0] - n\n    return 0\n"
+CRASH = "def take(n):\n    return free[n]\n"
+HANG = "def take(n):\n    while True:\n        pass\n"
+SAME = "def fits(n):\n    return not free[0] < n\n"
+
+
+def test_the_first_search_that_tells_it_apart_kills_it() -> None:
+    by_sampler = hunter().hunt(mutant(TAKE_TOO_MANY))
+    assert (by_sampler.killed_by, by_sampler.how) == ("sampler", "diverged")
+    assert by_sampler.ops > 0
+    subject = ToySubject()
+    subject.traces = (
+        Trace("toy", {"pages": 3}, (Op("take", {"proc": "A", "n": 1}),)),
+        Trace("toy", {"pages": 0}, (Op("give", {"proc": "A"}), Op("take", {"proc": "A", "n": 2}))),
+    )
+    by_examples = hunter(subject).hunt(mutant(TAKE_TOO_MANY))
+    assert (by_examples.killed_by, by_examples.ops) == ("examples", 3)
+    assert parse_trace(by_examples.trace).ops == subject.traces[1].ops
+    by_world = hunter(ToySubject(("give",))).hunt(mutant(TAKE_TOO_MANY))
+    assert by_world.killed_by == "world two"
+    assert len(parse_trace(by_world.trace).ops) == 2
+
+
+def test_a_mutant_that_raises_is_killed_by_every_search() -> None:
+    subject = ToySubject()
+    subject.traces = (Trace("toy", {"pages": 3}, (Op("take", {"proc": "A", "n": 1}),)),)
+    for one, name in (
+        (hunter(subject), "examples"),
+        (hunter(), "sampler"),
+        (hunter(ToySubject(("give",))), "world two"),
+    ):
+        fate = one.hunt(mutant(CRASH))
+        assert (fate.killed_by, fate.how) == (name, "crashed")
+        assert "IndexError" in fate.field
+        assert fate.trace
+
+
+def test_a_mutant_that_does_not_come_back_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutate, "HANG_S", 0.05)
+    fate = hunter().hunt(mutant(HANG))
+    assert (fate.killed_by, fate.how) == ("sampler", "hangs")
+
+
+def test_the_watchdog_leaves_alone_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mutate, "HANG_S", 0.02)
+    one = toy_port.tier().system(0, evidence=False)
+    lockstep = Lockstep(one, one, None)  # type: ignore[arg-type]
+    with watchdog(lockstep):
+        end = time.process_time() + 0.15
+        while time.process_time() < end:
+            lockstep.ticks += 1
+    assert lockstep.ticks > 0
+
+
+def test_what_a_mutant_broke_may_raise_only_when_it_is_looked_at() -> None:
+    spoil = "def take(n):\n    free.append(None)\n    free[0] = {}\n    return 0\n"
+    fate = hunter().hunt(mutant(spoil))
+    assert fate.killed_by == "sampler"
+    late = "def digest_state():\n    raise KeyError(1)\n"
+    broken = hunter().hunt(mutant(late, "digest_state"))
+    assert broken.how == "crashed"
+
+
+def test_a_mutant_that_behaves_alike_survives_everything() -> None:
+    fate = hunter(ops=300).hunt(mutant(SAME, "fits"))
+    assert (fate.killed_by, fate.how, fate.trace) == ("", "", "")
+    assert fate.ops > 300
+
+
+def test_a_killing_trace_is_made_smaller_if_asked() -> None:
+    plain = hunter(seed=3).hunt(mutant(TAKE_TOO_MANY))
+    small = hunter(seed=3, shrink=True).hunt(mutant(TAKE_TOO_MANY))
+    assert len(parse_trace(small.trace).ops) == 1
+    assert len(parse_trace(small.trace).ops) <= len(parse_trace(plain.trace).ops)
+
+
+def test_calls_into_the_environment_can_tell_mutants_apart() -> None:
+    lines = ("if not fits(n):", "    return -1", "free[0] = free[0] - n", "return 0")
+    quiet = "def take(n):\n" + "".join(f"    {line}\n" for line in lines)
+    assert hunter(ops=200).hunt(mutant(quiet)).killed_by == ""
+    assert hunter(ops=200, relation="effects").hunt(mutant(quiet)).killed_by == "sampler"
+
+
+def test_an_original_that_raises_is_no_mutant_s_fault() -> None:
+    def raises(n: int) -> int:
+        return [][n]
+
+    one = Hunter(ToySubject(), tier(replacing(take=raises)), 1, (), Plan())
+    with pytest.raises(FaultError, match="the original step fails by itself"):
+        one.hunt(mutant(SAME, "fits"))
+
+
+def test_results_do_not_depend_on_the_number_of_processes() -> None:
+    made = tier(PATCHED)
+    mutants = mutants_in(made, 1, ["take", "no_such_function", "fits"])
+    assert {m.function for m in mutants} == {"take", "fits"}
+    fates = [
+        [
+            (f.mutant.key, f.killed_by, f.how, f.ops)
+            for f in hunt_all(hunter(ops=200), mutants, jobs)
+        ]
+        for jobs in (1, 2)
+    ]
+    assert fates[0] == fates[1]
+    assert any(killed for _, killed, _, _ in fates[0])
+
+
+def test_survivors_are_explained_or_counted() -> None:
+    fates = [
+        Fate(mutant(SAME)),
+        Fate(Mutant("fits", "drop", "x", "y", 1, 1, SAME)),
+        Fate(mutant(CRASH), killed_by="sampler"),
+    ]
+    evidence = evidence_of(fates, {"take: test: a -> b #1": "it is the same"})
+    assert (evidence.killed, evidence.explained, evidence.survived) == (1, 1, 1)
+    assert evidence.survivors == ("fits: drop: x -> y #1",)
+
+
+def test_a_run_can_carry_the_score_of_what_a_pair_touches() -> None:
+    made = tier(PATCHED)
+    assert touched(made, 0, 1) == ["take"]
+    score = hook(ToySubject(), made, (WORLD,), {}, Plan(ops=200))
+    alone = score(PairName(0, 1, "patch", "base"))
+    assert alone.killed > alone.survived
+    result = gate.run(Config(ops=500, against="base", mutate=score), ToySubject(), made)
+    assert result.pairs[-1].evidence.mutants == alone
+    assert isinstance(made.functions(1)["take"], FunctionType)
