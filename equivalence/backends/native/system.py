@@ -141,6 +141,8 @@ class Runner:
             self._owner = os.getpid()
             self._workers = {}
         key = (world.nodes, world.giant)
+        if key in self._workers and self._workers[key].gone:
+            self.discard(self._workers[key])
         if key not in self._workers:
             self._workers[key] = Worker(str(self.image.path), nodes=world.nodes, giant=world.giant)
         return self._workers[key]

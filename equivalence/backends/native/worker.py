@@ -180,6 +180,11 @@ class Worker:
     ) -> None:
         self.close()
 
+    @property
+    def gone(self) -> bool:
+        """Whether the process has ended, killed from outside perhaps."""
+        return self._process.poll() is not None
+
     def close(self) -> None:
         """Stop the process and give the memory back."""
         process = self._process

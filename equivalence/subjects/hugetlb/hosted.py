@@ -18,7 +18,7 @@ from equivalence.subjects.hugetlb.examples import written
 from equivalence.subjects.hugetlb.generator import HugetlbGenerator
 from equivalence.subjects.hugetlb.ops import OPS
 from equivalence.subjects.hugetlb.subject import WORLDS, HugetlbSubject
-from models.schema.trace import Args, Op, Scalar, Trace, parse_trace
+from models.schema.trace import Args, Op, Scalar, Trace, TraceError, parse_trace
 
 Json = Mapping[str, Any]
 
@@ -183,6 +183,15 @@ class HostedSubject(HugetlbSubject):
         """Raise :class:`WorldError` unless ``world`` is one that this tier can boot."""
         super().check_world(world)
         world_of(world)
+
+    def check_op(self, op: Op) -> None:
+        """Raise ``TraceError`` unless ``op`` is one that this tier runs."""
+        super().check_op(op)
+        if lacks(op):
+            msg = (
+                f"{op}: the tier native cannot run this operation; leave it out, or use --tier port"
+            )
+            raise TraceError(msg)
 
     def examples(self) -> Iterable[Trace]:
         """Those written out, and the recordings made by hand, as far as the tier has them."""

@@ -2,8 +2,7 @@
 
 from random import Random
 
-from equivalence.backends.native.system import hosted_world
-from equivalence.subjects.hugetlb.generator import HugetlbGenerator
+from equivalence.subjects.hugetlb.hosted import HostedSubject
 from models.schema.outcome import OK
 from models.schema.trace import Op, Trace
 
@@ -11,7 +10,7 @@ from models.schema.trace import Op, Trace
 def traces(count: int, ops: int, seed: int = 1) -> list[Trace]:
     """``count`` traces of ``ops`` operations; outcomes are guessed to be successes."""
     random = Random(seed)
-    generator = HugetlbGenerator()
+    generator = HostedSubject().generator()
     made = []
     for _ in range(count):
         world = generator.world(random)
@@ -21,5 +20,5 @@ def traces(count: int, ops: int, seed: int = 1) -> list[Trace]:
             op = generator.op(random)
             drawn.append(op)
             generator.saw(op, OK)
-        made.append(Trace("hugetlb", hosted_world(world), tuple(drawn)))
+        made.append(Trace("hugetlb", world, tuple(drawn)))
     return made

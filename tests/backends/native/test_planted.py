@@ -6,10 +6,14 @@ import pytest
 
 from equivalence.backends.native.build import NativeImage, build
 from equivalence.backends.native.lockstep import compare, explain
-from equivalence.backends.native.system import Runner, run_trace
+from equivalence.backends.native.system import NativeSystem, Runner, run_trace
 from equivalence.backends.native.tree import KernelTree
+from equivalence.driver import Lockstep
+from equivalence.explain import shrink_divergence
+from equivalence.oracle import oracle_for
+from equivalence.subjects.hugetlb.hosted import HostedSubject
 from models.schema.trace import Op, Trace
-from tests.backends.native import recipes
+from tests.backends.native import planted, recipes
 from tests.backends.native.generated import traces
 from tests.backends.native.recipes import Edit
 
@@ -106,3 +110,62 @@ def test_use_after_free_is_seen(sources: dict[str, str], edited: Maker) -> None:
     last = run_trace(image, TOUCH.with_ops(again), seconds=2)[-1].outcome
     assert last.ending == "crash"
     assert "freed object was written" in last.detail
+
+
+def smallest(one: Runner, other: Runner, drawn: list[Trace]) -> Trace:
+    """The first disagreement of the two, shrunk as a run would."""
+    found = compare(one, other, drawn, seconds=0.3)
+    assert found, "no disagreement"
+    # the shortest first: it shrinks fastest
+    first = min(found, key=lambda difference: difference.op)
+    before, after = (NativeSystem(side.image, seconds=0.3) for side in (one, other))
+    try:
+        subject = HostedSubject()
+        oracle = oracle_for(before, after, "state", subject.user_sections)
+        lockstep = Lockstep(before, after, oracle)
+        trace = drawn[first.trace].with_ops(drawn[first.trace].ops[: first.op])
+        divergence = lockstep.run(trace)
+        assert divergence is not None
+        small = shrink_divergence(lockstep, trace, divergence, subject, lambda: False).trace
+        assert lockstep.run(small) is not None
+        return small
+    finally:
+        before.close()
+        after.close()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("about", "edit"), planted.PLANTED, ids=[a for a, _ in planted.PLANTED])
+def test_planted_everywhere(
+    about: str, edit: Edit, runner: Runner, sources: dict[str, str], edited: Maker
+) -> None:
+    """Each is found by random traces, and its trace becomes short."""
+    after = Runner(build(edited(recipes.apply(sources, [edit]))))
+    try:
+        small = smallest(runner, after, traces(200, 120, seed=3))
+        assert len(small.ops) <= 15, about
+    finally:
+        after.close()
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(("about", "edits"), planted.REWRITES, ids=[a for a, _ in planted.REWRITES])
+def test_rewrites_everywhere(
+    about: str,
+    edits: tuple[Edit, ...],
+    runner: Runner,
+    sources: dict[str, str],
+    edited: Maker,
+) -> None:
+    after = Runner(build(edited(recipes.apply(sources, edits))))
+    try:
+        assert compare(runner, after, traces(200, 120, seed=3), seconds=0.3) == [], about
+    finally:
+        after.close()
+
+
+def test_forty_bugs_and_fifteen_rewrites() -> None:
+    """Those of every change and those of every night together, all different."""
+    edits = {edit for _, edit in (*recipes.PLANTED, *planted.PLANTED)}
+    assert len(edits) >= 40
+    assert len(planted.REWRITES) >= 15

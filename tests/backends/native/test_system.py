@@ -187,3 +187,18 @@ def test_the_user_tree_stays_as_it_was(tree: KernelTree, image: NativeImage) -> 
     assert not (tree.root / ".config").exists()
     assert not (tree.root / "include/generated").exists()
     assert image.path.is_file()
+
+
+def test_a_worker_that_was_killed_is_replaced(image: NativeImage) -> None:
+    """The trace that runs then is lost and says so; the next one has a new worker."""
+    runner = Runner(image)
+    try:
+        before = run_traces(runner, [COW])[0]
+        [worker] = runner.workers
+        worker._process.kill()
+        worker._process.wait()
+        after = run_traces(runner, [COW])[0]
+        assert [step.digests for step in after] == [step.digests for step in before]
+        assert runner.workers != (worker,)
+    finally:
+        runner.close()

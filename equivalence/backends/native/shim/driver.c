@@ -769,7 +769,9 @@ extern void vfs_caches_init_early(void), vfs_caches_init(void);
 extern struct workqueue_struct *mm_percpu_wq;
 extern void radix_tree_init(void), maple_tree_init(void), anon_vma_init(void), numa_policy_init(void);
 extern void shm_init_ns(struct ipc_namespace *ns);
-extern void proc_caches_init(void), mm_cache_init(void), cred_init(void), mmap_init(void);
+extern void proc_caches_init(void), cred_init(void), mmap_init(void);
+/* Older trees made this cache in proc_caches_init(); stable ones have it both ways. */
+extern void mm_cache_init(void) __attribute__((weak));
 unsigned int nh_boot_nodes, nh_boot_giant;
 
 void nh_boot(void)
@@ -788,9 +790,8 @@ void nh_boot(void)
 	maple_tree_init();
 	anon_vma_init();
 	cred_init();
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
-	mm_cache_init();
-#endif
+	if (mm_cache_init)
+		mm_cache_init();
 	proc_caches_init();
 	vfs_caches_init_early();
 	vfs_caches_init();
