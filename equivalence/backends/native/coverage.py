@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -48,8 +48,12 @@ class CoverageMap:
                 self.blocks.append((start - BASE, points))
                 for function, line in points:
                     functions[function].add(line)
-        #: How much of a bitmap has all the bits.
-        self.bytes = max((start >> 3 for start, _ in self.blocks), default=0) + 1
+        #: Byte of a bitmap -> the blocks whose bits it has.
+        self.places: dict[int, list[tuple[int, tuple[Point, ...]]]] = defaultdict(list)
+        for block in self.blocks:
+            self.places[block[0] >> 3].append(block)
+        #: The part of a bitmap that has all the bits: first byte, and behind the last.
+        self.part = min(self.places, default=0), max(self.places, default=0) + 1
         self.functions: Mapping[str, frozenset[str]] = {
             name: frozenset(lines) for name, lines in functions.items()
         }
@@ -64,21 +68,27 @@ class Covered:
 
     def forget(self) -> None:
         """Nothing ran."""
-        self._pending = self._map.blocks
+        self._last = b""
         self._found: dict[str, frozenset[str]] = {name: frozenset() for name in self._map.functions}
 
-    def add(self, bitmap: bytes) -> None:
-        """Take in the blocks of a bitmap."""
-        pending = []
+    def add(self, bitmaps: Sequence[bytes]) -> None:
+        """Take in the blocks that have not run before, from the map's part of all bitmaps."""
+        size = self._map.part[1] - self._map.part[0]
+        joined = 0
+        for one in bitmaps:
+            joined |= int.from_bytes(one, "little")
+        bitmap = joined.to_bytes(size, "little")
+        last, self._last = self._last, bitmap
         new: dict[str, set[str]] = {}
-        for block in self._pending:
-            offset, points = block
-            if bitmap[offset >> 3] >> (offset & 7) & 1:
-                for function, line in points:
-                    new.setdefault(function, set()).add(line)
-            else:
-                pending.append(block)
-        self._pending = pending
+        first = self._map.part[0]
+        for place, blocks in self._map.places.items():
+            byte = bitmap[place - first]
+            if last and byte == last[place - first]:
+                continue
+            for offset, points in blocks:
+                if byte >> (offset & 7) & 1:
+                    for function, line in points:
+                        new.setdefault(function, set()).add(line)
         for function, lines in new.items():
             self._found[function] |= lines
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,20 @@ class Step:
         return decode.observation(self.words, self.encoder) if self.words else {}
 
 
+def stay_on_one_processor() -> None:
+    """Let a process that runs jobs, and the workers it starts, take turns on one processor.
+
+    They never run at the same time, and waking another processor takes longer than most operations.
+    Does nothing in a process that is not one of several.
+    """
+    process = multiprocessing.current_process()
+    number = process.name.rpartition("-")[2]
+    if multiprocessing.parent_process() is None or not number.isdigit():
+        return
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {allowed[int(number) % len(allowed)]})
+
+
 class Runner:
     """Keeps the workers of an image, one for each kind of world."""
 
@@ -133,6 +148,7 @@ class Runner:
         self.image = image
         self.places = Places(image.path)
         self._owner = os.getpid()
+        stay_on_one_processor()
         self._workers: dict[tuple[int, bool], Worker] = {}
 
     def worker(self, world: World) -> Worker:
@@ -140,6 +156,7 @@ class Runner:
         if self._owner != os.getpid():  # forked: the workers are the parent's
             self._owner = os.getpid()
             self._workers = {}
+            stay_on_one_processor()
         key = (world.nodes, world.giant)
         if key in self._workers and self._workers[key].gone:
             self.discard(self._workers[key])

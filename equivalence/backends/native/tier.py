@@ -69,8 +69,9 @@ class NativeEvidenceSystem(NativeSystem):
         """Function -> its lines that ran."""
         count = self.progress()
         if count != self._taken:
-            for worker in self._native.workers:
-                self._covered.add(worker.coverage(self._coverage.bytes))
+            self._covered.add(
+                [worker.coverage(self._coverage.part) for worker in self._native.workers]
+            )
             self._taken = count
         return self._covered.points()
 

@@ -262,9 +262,9 @@ class Worker:
             done += [self._read(job, offset, decode=decode) for job, offset in batch]
         return done
 
-    def coverage(self, count: int = COVERAGE_BYTES - 8) -> bytes:
-        """The first bytes of the bitmap of blocks that ran since :meth:`forget_coverage`."""
-        return bytes(self._memory[_USABLE_BYTES : _USABLE_BYTES + count])
+    def coverage(self, part: tuple[int, int] = (0, COVERAGE_BYTES - 8)) -> bytes:
+        """A part of the bitmap of blocks that ran since :meth:`forget_coverage`."""
+        return bytes(self._memory[_USABLE_BYTES + part[0] : _USABLE_BYTES + part[1]])
 
     def coverage_count(self) -> int:
         """How many blocks ran since the last :meth:`forget_coverage`."""
