@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
+from rich.text import Text
 
+from equivalence.backends.native.build import build
 from equivalence.backends.native.errors import NativeError
+from equivalence.backends.native.replayer import NativeReplayer
 from equivalence.backends.native.series import (
     MAX_BYTES,
     PatchSeries,
@@ -16,11 +22,28 @@ from equivalence.backends.native.series import (
     read_series,
     series_from_range,
 )
-from equivalence.backends.native.tier import NativeTier
+from equivalence.backends.native.system import NativeSystem
+from equivalence.backends.native.tier import HANG_SECONDS, NativeTier
 from equivalence.backends.native.tree import open_tree
+from equivalence.backends.port import PortSystem
 from equivalence.cli import consoles
 from equivalence.cli.errors import InputError
+from equivalence.subjects.hugetlb.calibration import Calibration
+from equivalence.subjects.hugetlb.calibration import calibrate as replay_all
 from equivalence.subjects.hugetlb.hosted import HostedSubject
+from equivalence.subjects.hugetlb.recording import Recording
+from equivalence.subjects.hugetlb.sides import (
+    SECTIONS,
+    Compared,
+    NativeSide,
+    PortSide,
+    SidesSubject,
+    SideSystem,
+    compare_sides,
+)
+from models.schema.divergence import plain
+from models.schema.trace import format_trace
+from reports.text import one_line, value_text
 
 
 def choose_native(
@@ -68,3 +91,91 @@ def _read(series: str) -> PatchSeries:
     if series == "-":
         return read_series("-", sys.stdin.buffer.read(MAX_BYTES + 1))
     return read_series(Path(series))
+
+
+def native_system(tree: Path) -> NativeSystem:
+    """The C of a tree, built, as a system.
+
+    Raises:
+        InputError: the tree or the machine cannot be used.
+    """
+    try:
+        with consoles.err().status("Building the tree's huge page code"):
+            return NativeSystem(build(open_tree(tree)), seconds=HANG_SECONDS)
+    except NativeError as error:
+        raise InputError(str(error)) from error
+
+
+def recordings_on(tree: Path, recordings: Sequence[Recording]) -> Calibration:
+    """Replay recordings of a real kernel on the C of a tree.
+
+    Raises:
+        InputError: the tree or the machine cannot be used.
+    """
+    system = native_system(tree)
+    try:
+        return replay_all(recordings, NativeReplayer(system))
+    finally:
+        system.close()
+
+
+def against_native(system: PortSystem, tree: Path, operations: int, seed: int) -> Compared:
+    """Run drawn traces on a port and on the C of a tree.
+
+    Raises:
+        InputError: the tree or the machine cannot be used.
+    """
+    native = native_system(tree)
+    try:
+        with consoles.err().status("") as status:
+            return compare_sides(
+                SideSystem(PortSide(system)),
+                SideSystem(NativeSide(native)),
+                operations,
+                seed,
+                lambda done: status.update(f"{done:,} of {operations:,} operations"),
+            )
+    finally:
+        native.close()
+
+
+def said_of(found: Compared) -> Text:
+    """What a comparison of port and C came to, in words."""
+    lines = [f"{found.operations:,} operations in {found.traces:,} traces on the port and the C"]
+    lines[0] += f"; compared: {', '.join(SECTIONS)}"
+    if found.fault:
+        lines.append(f"a fault of equivcheck: {one_line(found.fault)}")
+    elif found.divergence is not None:
+        first = found.divergence.first
+        lines.append(
+            f"{one_line(first.field)}: port {value_text(plain(first.before))}, "
+            f"C {value_text(plain(first.after))}"
+        )
+    else:
+        lines.append("no disagreement")
+    if found.trace is not None:
+        lines += ["minimal trace:", format_trace(found.trace).rstrip()]
+    return Text("\n".join(lines), no_wrap=True, overflow="ignore")
+
+
+def json_of(found: Compared) -> dict[str, Any]:
+    """``equivcheck/calibration/1``, with the C in the place of a recording."""
+    differences = found.divergence.differences if found.divergence is not None else ()
+    index = found.divergence.op_index if found.divergence is not None else -1
+    return {
+        "schema": "equivcheck/calibration/1",
+        "traces": found.traces,
+        "operations": found.operations,
+        "fields": list(SECTIONS),
+        "disagreements": [
+            {
+                "trace": format_trace(found.trace) if found.trace is not None else "",
+                "op": index,
+                "field": one.field,
+                "recorded": plain(one.after),
+                "computed": plain(one.before),
+            }
+            for one in differences
+        ],
+        "not_compared": [asdict(one) for one in SidesSubject.excluded],
+    }

@@ -132,10 +132,22 @@ _WORDS: Final = (
 )
 
 
+#: Arguments that the driver does not have: an operation that needs one is refused, never run
+#: without it.
+_WITHOUT: Final[Mapping[str, frozenset[str]]] = {
+    "mount": frozenset({"size_percent", "min_size_percent", "nr_inodes"}),
+    "shmget": frozenset({"size"}),
+    "cgroup_set": frozenset({"size"}),
+}
+
+
 def lacks(op: Op) -> bool:
     """Whether this tier cannot run the operation, and refuses it."""
     if op.kind not in _NUMBER:
         return True
+    for key in _WITHOUT.get(op.kind, ()):
+        if key in op.args and op.args[key] != "2M":
+            return True
     return any(
         op.args[key] not in words
         for kind, key, words in _WORDS

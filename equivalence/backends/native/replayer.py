@@ -34,6 +34,11 @@ class NativeReplayer:
         self._state = self._system.observe()
         return outcome
 
+    @property
+    def state(self) -> Mapping[str, Any]:
+        """The whole observation after the last operation; empty when the system is dead."""
+        return self._state
+
     def view(self) -> Json:
         """The state in the shape of an operation line; empty when the system is dead."""
         state = self._state

@@ -138,14 +138,28 @@ INVARIANTS: Final = (
 def _hosted(spec: OpSpec) -> OpSpec:
     """The operation without the words that the tier refuses."""
     domains = {
-        key: tuple(v for v in values if not lacks(Op(spec.kind, {key: v})))
+        key: kept
         for key, values in spec.domains.items()
+        if (kept := tuple(v for v in values if not lacks(Op(spec.kind, {key: v}))))
     }
     return OpSpec(spec.kind, domains, spec.required, spec.about, spec.weight)
 
 
 class HostedGenerator(HugetlbGenerator):
-    """Draws worlds that the tier can boot."""
+    """Draws worlds that the tier can boot, and operations that it can run."""
+
+    def op(self, rng: Random, kind: str | None = None) -> Op:
+        """The next operation, without arguments that the tier lacks."""
+        drawn = super().op(rng, kind)
+        if not lacks(drawn):
+            return drawn
+        args = {k: v for k, v in drawn.args.items() if not lacks(Op(drawn.kind, {k: v}))}
+        left = Op(drawn.kind, args)
+        # a word that the operation needs: another one instead
+        for key in OPS[drawn.kind].required - args.keys():
+            words = HostedSubject.ops[drawn.kind].domains[key]
+            args[key] = words[int(rng.random() * len(words))]
+        return left
 
     def world(self, rng: Random) -> Args:
         """A small pool, without memory cgroups; few have 1 GiB pages, which take long to make."""

@@ -41,9 +41,8 @@ static struct {
 static nh_u64 used;
 static nh_u64 live_objects;
 
-long nh_fail_alloc_after = -1; /* the n-th sleeping allocation from now fails */
-int nh_fail_alloc_count;
-unsigned long nh_fail_alloc_bytes;
+struct nh_failure nh_failures[NH_FAILURES]; /* one for each kind of object */
+int nh_failures_armed;
 
 static nh_u32 class_of(nh_u64 bytes)
 {
@@ -80,15 +79,22 @@ static void *carve(nh_u64 bytes)
 
 static int injected(nh_u64 bytes, nh_u64 gfp)
 {
-	if (nh_fail_alloc_after < 0 || (gfp & GFP_NOFAIL))
+	struct nh_failure *at;
+
+	if (!nh_failures_armed || (gfp & GFP_NOFAIL))
 		return 0;
-	if (nh_fail_alloc_bytes && nh_fail_alloc_bytes != bytes)
-		return 0;
-	if (nh_fail_alloc_after-- > 0)
-		return 0;
-	if (--nh_fail_alloc_count > 0)
-		nh_fail_alloc_after = 0;
-	return 1;
+	for (at = nh_failures; at < nh_failures + NH_FAILURES; at++) {
+		if (at->count <= 0 || (at->bytes && at->bytes != bytes))
+			continue;
+		if (at->skip > 0) {
+			at->skip--;
+			continue;
+		}
+		if (!--at->count)
+			nh_failures_armed--;
+		return 1;
+	}
+	return 0;
 }
 
 static void check_poison(struct object *object, nh_u64 bytes)

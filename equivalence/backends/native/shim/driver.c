@@ -364,9 +364,8 @@ static long fail_kmalloc(s64 count, s64 skip, s64 what)
 
 	if (what < 0 || what >= ARRAY_SIZE(sizes))
 		REFUSE;
-	nh_fail_alloc_after = count > 0 ? skip : -1;
-	nh_fail_alloc_count = count;
-	nh_fail_alloc_bytes = sizes[what];
+	nh_failures_armed += (count > 0) - (nh_failures[what].count > 0);
+	nh_failures[what] = (struct nh_failure){ skip, count, sizes[what] };
 	return 0;
 }
 

@@ -4,8 +4,14 @@
 #ifndef NH_ALLOC_H
 #define NH_ALLOC_H
 extern unsigned int nh_gfp_zero, nh_gfp_nofail;
-extern long nh_fail_alloc_after;
-extern int nh_fail_alloc_count;
-extern unsigned long nh_fail_alloc_bytes; /* 0: of any size */
+/* The next "count" sleeping allocations of so many bytes (0: of any size) fail,
+ * after "skip" that do not. */
+#define NH_FAILURES 8
+struct nh_failure {
+	long skip, count;
+	unsigned long bytes;
+};
+extern struct nh_failure nh_failures[NH_FAILURES];
+extern int nh_failures_armed;
 unsigned long long nh_live_objects(void);
 #endif
