@@ -78,7 +78,8 @@ def choose_native(
     except NativeError as error:
         raise InputError(str(error)) from error
     except OSError as error:
-        msg = f"{error.filename or tree}: {error.strerror}; nothing was checked"
+        place = error.filename or "the cache (XDG_CACHE_HOME) or the temporary folder (TMPDIR)"
+        msg = f"{place}: {error.strerror}; nothing was checked"
         raise InputError(msg) from error
     if obstacle is not None:
         tier.close()

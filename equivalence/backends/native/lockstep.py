@@ -7,6 +7,7 @@ and only a pair of records that differs is looked into.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from equivalence.backends.native.encode import Encoder
@@ -55,9 +56,7 @@ def compare(
         world = world_of(traces[group[0][0]].world)
         one, two = before.worker(world), after.worker(world)
         jobs = [job for _, job in group]
-        for (index, _), left, right in zip(
-            group, one.run(jobs, decode=False), two.run(jobs, decode=False), strict=True
-        ):
+        for (index, _), left, right in zip(group, *_both(one, two, jobs), strict=True):
             # a reason found after the last operation of both is not lost: fatals are compared too
             if left.blob == right.blob and _same_end(left, right):
                 continue
@@ -65,6 +64,16 @@ def compare(
             if difference is not None:
                 found.append(difference)
     return sorted(found, key=lambda one: one.trace)
+
+
+def _both(one: Worker, two: Worker, jobs: Sequence[Job]) -> tuple[list[RawTrace], list[RawTrace]]:
+    """Both sides' results; the workers run at the same time, unless they are one."""
+    if one is two:
+        return one.run(jobs, decode=False), two.run(jobs, decode=False)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(two.run, jobs, decode=False)
+        mine = one.run(jobs, decode=False)
+        return mine, other.result()
 
 
 def _same_end(left: RawTrace, right: RawTrace) -> bool:
