@@ -5,8 +5,8 @@ off for a while, which the sampler does not); the subject's generator draws the 
 words that Hypothesis chooses, so its database can replay a trace. It neither shrinks nor explains:
 :mod:`equivalence.shrink` does, on traces.
 
-Words are small because Hypothesis puts integers of 100 and more that it read in loaded modules into
-its choices, and what is loaded must not change a run.
+Left alone, Hypothesis puts numbers that it reads in loaded modules into its choices; here it does
+not, as what else is loaded must not change a run.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir, storage_directory
 from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 from hypothesis.errors import Flaky
+from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, HypothesisProvider
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -33,6 +34,8 @@ from hypothesis.stateful import (
 from equivalence.search import Session
 from equivalence.subject import Generator
 
+#: Hypothesis's name for its own way to choose.
+_BACKEND: Final = "hypothesis"
 STEPS: Final = 50
 _WORDS: Final = 64
 
@@ -43,6 +46,13 @@ class _Found(Exception):  # noqa: N818 -- no error: it tells Hypothesis to keep 
 
 class _Ended(BaseException):
     """The budget is spent, or the run must end: nothing that Hypothesis may catch."""
+
+
+class _Provider(HypothesisProvider):
+    """Hypothesis's own choices without constants, which it takes from loaded modules."""
+
+    def _maybe_draw_constant(self, *_: Any, **__: Any) -> None:
+        return None
 
 
 def search(
@@ -58,7 +68,7 @@ def search(
     ``cache`` is a folder beside the store for what Hypothesis likes to write (None: a temporary
     one); with ``remember`` it keeps there what failed, and begins with what is kept.
     """
-    with _home(cache) as home:
+    with _home(cache) as home, _own_choices():
         database = DirectoryBasedExampleDatabase(home / "examples") if remember else None
         _search(session, generator, run_seed, budget, database)
 
@@ -73,6 +83,16 @@ def _home(cache: Path | None) -> Iterator[Path]:
             yield Path(home)
         finally:
             set_hypothesis_home_dir(before)
+
+
+@contextmanager
+def _own_choices() -> Iterator[None]:
+    before = AVAILABLE_PROVIDERS[_BACKEND]
+    AVAILABLE_PROVIDERS[_BACKEND] = _Provider
+    try:
+        yield
+    finally:
+        AVAILABLE_PROVIDERS[_BACKEND] = before
 
 
 def _search(

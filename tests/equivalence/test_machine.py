@@ -1,9 +1,11 @@
+from importlib import import_module
 from pathlib import Path
 from random import Random
 
 import pytest
 from hypothesis.configuration import storage_directory
 from hypothesis.errors import Flaky
+from hypothesis.internal.conjecture.providers import AVAILABLE_PROVIDERS, CONSTANTS_CACHE
 
 from equivalence import machine
 from equivalence.driver import Lockstep
@@ -46,6 +48,19 @@ def test_the_budget_is_spent_and_hardly_more() -> None:
 def test_a_seed_gives_the_same_search_and_another_seed_another_one() -> None:
     assert run(1, 300) == run(1, 300)
     assert run(1, 300) != run(2, 300)
+
+
+def test_what_else_is_loaded_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hypothesis reads the numbers in modules that are not installed, and likes to choose them."""
+    alone = [run(seed, 1000) for seed in range(8)]
+    (tmp_path / "many_numbers.py").write_text(f"NUMBERS = {list(range(100, 255))}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import_module("many_numbers")
+    CONSTANTS_CACHE.cache.clear()
+    assert [run(seed, 1000) for seed in range(8)] == alone
+    assert AVAILABLE_PROVIDERS["hypothesis"] is not machine._Provider, "for searches only"
 
 
 def test_a_planted_bug_is_found_and_told_once() -> None:
