@@ -125,6 +125,12 @@ def op_leak(args: Args) -> Outcome:
     return OK
 
 
+def op_free(args: Args) -> Outcome:
+    """Release the lock, whoever took it."""
+    mutex_unlock(pool_lock)
+    return OK
+
+
 def op_spin(args: Args) -> Outcome:
     """Take and release a lock again and again."""
     for _ in range(int(args["n"])):

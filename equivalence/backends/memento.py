@@ -169,18 +169,12 @@ def _access(kind: type[Any]) -> Access:
     return known
 
 
-_MEMBERS: Final[dict[type[Any], tuple[str, ...]]] = {}
-
-
 def _members(kind: type[Any]) -> tuple[str, ...]:
     """The slots of a class and its bases.
 
     Raises:
         TypeError: it has neither slots nor a dict.
     """
-    known = _MEMBERS.get(kind)
-    if known is not None:
-        return known
     names: list[str] = []
     for base in kind.__mro__:
         slots = base.__dict__.get("__slots__", ())
@@ -188,6 +182,4 @@ def _members(kind: type[Any]) -> tuple[str, ...]:
     if not names and "__dict__" not in dir(kind):
         msg = f"cannot note the state of a {kind.__name__}: it lists no members"
         raise TypeError(msg)
-    found = tuple(n for n in names if n not in ("__dict__", "__weakref__"))
-    _MEMBERS[kind] = found
-    return found
+    return tuple(n for n in names if n not in ("__dict__", "__weakref__"))

@@ -7,7 +7,6 @@ The subject's modules supply, by name, what the backend calls: ``boot_world(worl
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any, Protocol
@@ -201,6 +200,3 @@ def _where(error: BaseException, ending: Ending) -> str:
                 break
         trace = trace.tb_next
     return place
-
-
-assert sys.version_info >= (3, 11)

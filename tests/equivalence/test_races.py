@@ -17,7 +17,7 @@ from equivalence.driver import FaultError, Lockstep
 from equivalence.explain import shrink_divergence, timeline
 from equivalence.jobs import Job, Stop, Worker
 from equivalence.oracle import oracle_for
-from equivalence.races import race, shrink_race
+from equivalence.races import _together, race, shrink_race
 from equivalence.schedule import Schedule, parse_schedule
 from equivalence.search import Findings, Session, replay
 from models.schema.outcome import OK
@@ -101,6 +101,15 @@ def test_a_lock_that_is_never_released_is_a_deadlock_for_the_other() -> None:
     joint = one.apply_together((op("leak", "A"), op("take", "B", n=1)), ())
     assert [outcome.ending for outcome in joint.outcomes] == ["returned", "deadlock"]
     assert "nobody will release" in joint.outcomes[1].detail
+
+
+def test_a_task_may_release_what_another_took() -> None:
+    one = system()
+    one.boot({"pages": 1})
+    joint = one.apply_together((op("leak", "A"), op("free", "B")), ())
+    assert [outcome.ending for outcome in joint.outcomes] == ["returned", "returned"]
+    assert joint.inversions == ()
+    assert one.apply(op("take", n=1)) == OK
 
 
 def test_endless_boundaries_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,6 +251,33 @@ def test_a_difference_between_prefix_operations_ends_the_search_too() -> None:
     found = raced(always, ToySubject())
     assert found.divergence is not None
     assert not found.divergence[0].schedule
+
+
+def test_a_trace_whose_world_cannot_boot_ends_the_search() -> None:
+    class Unbootable(toy_port.ToyGenerator):
+        def world(self, rng: Random) -> dict[str, Any]:
+            return {"pages": "many"}
+
+    session = Session(ToySubject(), lockstep(toy_port.take))
+    race(session, Unbootable(("take",)), Random(0), 100, 2)
+    assert session.findings.fault is not None
+    assert "ValueError" in session.findings.fault[1]
+    assert session.findings.ops == 0
+
+
+def test_a_divergence_of_what_agreed_together_is_found_when_it_runs_alone() -> None:
+    """Where no order of a group matters it is run once, one operation after the other."""
+
+    def never(n: int) -> int:
+        return -1
+
+    subject = ToySubject(("take",))
+    generator = toy_port.ToyGenerator(("take",))
+    session = Session(subject, lockstep(never))
+    assert session.begin({"pages": 9})
+    assert not _together(session, generator, Random(0), TAKES)
+    assert session.findings.divergence is not None
+    assert not session.findings.divergence[0].schedule
 
 
 def test_the_search_stops_when_told() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
 import pytest
@@ -90,6 +91,16 @@ def test_a_long_chain_does_not_recurse() -> None:
     restore(saved)
     assert last.value == 4_999
     assert len(form({"first": first})) > 5_000
+
+
+def test_a_class_is_no_state() -> None:
+    plain: Any = Plain()
+    plain.kinds = [Node, Hashable]
+    saved = capture({"p": plain})
+    plain.kinds.clear()
+    restore(saved)
+    assert plain.kinds == [Node, Hashable]
+    assert not {Node, Hashable} & {one for _, one, _ in saved if isinstance(one, type)}
 
 
 def test_what_lists_no_members_is_refused() -> None:
