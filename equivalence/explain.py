@@ -83,10 +83,7 @@ def shrink_defect(system: System, trace: Trace, name: str, subject: Subject, sto
     """The smallest trace after which one system alone shows the same defect."""
 
     def fails(candidate: Trace) -> int | None:
-        try:
-            return defect_index(system, candidate, name, subject)
-        except WorldError:
-            return None
+        return defect_index(system, candidate, name, subject)
 
     limit = HANG_LIMIT if name == "hang" else DEFECT_LIMIT
     return _shrink(trace, fails, subject, limit, stop)
@@ -170,9 +167,9 @@ def _shrink(trace: Trace, fails: Fails, subject: Subject, limit: int, stop: Stop
     def legal(candidate: Trace) -> int | None:
         try:
             subject.check_world(candidate.world)
+            return fails(candidate)
         except WorldError:
             return None
-        return fails(candidate)
 
     if trace.schedule:
         best, runs = shrink_race(trace, legal, limit)

@@ -337,11 +337,8 @@ def same_code(one: Callable[..., Any] | None, other: Callable[..., Any] | None) 
 
 @cache
 def _shape(code: CodeType) -> tuple[Any, ...]:
-    constants = tuple(
-        _shape(c) if isinstance(c, CodeType) else (type(c), c) for c in code.co_consts
-    )
-    if code.co_consts and isinstance(code.co_consts[0], str):
-        constants = constants[1:]  # the docstring
+    # Other constants are told by the instructions that load them, which the docstring has not.
+    inner = tuple(_shape(c) for c in code.co_consts if isinstance(c, CodeType))
     return (
         _instructions(code),
         code.co_names,
@@ -349,7 +346,7 @@ def _shape(code: CodeType) -> tuple[Any, ...]:
         code.co_kwonlyargcount,
         code.co_flags,
         code.co_exceptiontable,
-        constants,
+        inner,
     )
 
 

@@ -17,7 +17,7 @@ from equivalence.subject import Observation
 from models.schema.divergence import Difference, Divergence
 from models.schema.outcome import Outcome
 from models.schema.result import FieldChange, OutcomeText, Shrinking, TimelineStep
-from models.schema.trace import Op, Scalar, Trace
+from models.schema.trace import Args, Op, Scalar, Trace
 from tests.toy import Toy, ToySubject, greedy, plenty
 
 SUBJECT = ToySubject()
@@ -146,6 +146,9 @@ def test_a_defect_shrinks_on_one_system_alone() -> None:
         """Offers worlds that do not boot, first of all."""
 
         worlds: Mapping[str, Sequence[Scalar]] = {"pages": (99, *range(9))}
+
+        def check_world(self, world: Args) -> None:
+            """Left to the system."""
 
     small = shrink_defect(Toy(greedy), trace(GROW, TAKE, pages=1), "no-debt", Loose(), never)
     assert small.trace == trace(TAKE, pages=2)

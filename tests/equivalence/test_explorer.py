@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,6 +19,7 @@ from equivalence.explorer import (
     SmallWorld,
     StaleError,
     explore,
+    token,
 )
 from equivalence.jobs import Pool, Stop, Worker
 from models.schema.result import Verdict
@@ -47,6 +48,30 @@ def exploration(
     with Pool(worker, jobs) as pool:
         explore(pool, steps, found, bounds, **more)
     return found
+
+
+class Key(NamedTuple):
+    """A state key of a kind that is not written byte by byte."""
+
+    free: int
+    held: tuple[tuple[str, int], ...]
+
+
+def test_a_state_key_may_be_of_any_kind() -> None:
+    class Named(Toy):
+        def state_key(self) -> Hashable:
+            return Key(self.free, tuple(sorted(self.held.items())))
+
+    found = exploration(plenty, plenty_too, kind=Named)
+    assert found.fixpoint
+    assert found.states == STATES
+    one, other = Named(plenty), Named(plenty)
+    for system in (one, other):
+        system.boot({"pages": 4})
+    assert token(one, other) == token(other, one)
+    other.apply(TAKES[0])
+    assert token(one, other) != token(one, one)
+    assert token(one, other) != token(other, one)
 
 
 def test_every_state_is_reached_and_every_operation_tried_in_it() -> None:

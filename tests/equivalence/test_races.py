@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -20,11 +20,16 @@ from equivalence.oracle import oracle_for
 from equivalence.races import _together, race, shrink_race
 from equivalence.schedule import Schedule, parse_schedule
 from equivalence.search import Findings, Session, replay
+from models.kernel.locks import spin_lock, spin_unlock
 from models.schema.outcome import OK
 from models.schema.result import Verdict
 from models.schema.trace import Op, Trace
 from tests import toy, toy_port
-from tests.toy_port import ToySubject, replacing, tier
+from tests.toy_port import ToySubject, fits, replacing, tier
+
+if TYPE_CHECKING:
+    # The link joins them.
+    from tests.toy_port import free, other_lock, pool_lock
 
 
 def op(kind: str, proc: str = "A", **args: Any) -> Op:
@@ -181,6 +186,59 @@ def test_a_moved_boundary_compares_what_can_be_reached() -> None:
     assert "nothing that the other" in str(divergence.first.before)
 
 
+def noting(late: bool) -> FunctionType:
+    """Take one, checked before the lock is taken or under it; who fails takes another lock."""
+
+    def early(n: int) -> int:
+        spin_lock(pool_lock)
+        enough = fits(n)
+        if enough:
+            free[0] = free[0] - n
+        spin_unlock(pool_lock)
+        if not enough:
+            spin_lock(other_lock)
+            spin_unlock(other_lock)
+        return 0 if enough else -1
+
+    def check_first(n: int) -> int:
+        enough = fits(n)
+        spin_lock(pool_lock)
+        if enough:
+            free[0] = free[0] - n
+        spin_unlock(pool_lock)
+        if not enough:
+            spin_lock(other_lock)
+            spin_unlock(other_lock)
+        return 0 if enough else -1
+
+    chosen = check_first if late else early
+    assert isinstance(chosen, FunctionType)
+    return chosen
+
+
+def test_boundaries_that_differ_because_of_what_was_done_are_not_moved() -> None:
+    """Alone both sides pass the same ones; the difference in outcomes is what is told."""
+    made = tier(replacing(take=noting(late=False)), replacing(take=noting(late=True)))
+    one, two = (made.system(k, evidence=False) for k in (1, 2))
+    pair = Lockstep(one, two, oracle_for(one, two, "state", frozenset({"pool"})))
+    assert pair.run(trace("0-2/", *TAKES)) is None
+    divergence = pair.run(trace("0-2/0.1", *TAKES))
+    assert divergence is not None
+    assert divergence.first.field == "outcome.ret"
+    assert not pair.moved
+
+
+def test_a_system_that_raises_when_operations_run_together_ends_the_search() -> None:
+    def raises(n: int) -> int:
+        return [][n]
+
+    session = Session(ToySubject(), lockstep(raises))
+    replay(session, [trace("0-2/", *TAKES)])
+    assert session.findings.fault is not None
+    assert "raised IndexError" in session.findings.fault[1]
+    assert session.findings.fault[0].schedule == "0-2/"
+
+
 def test_a_system_that_raises_is_a_fault() -> None:
     def raises(n: int) -> int:
         return [][n]
@@ -219,6 +277,8 @@ def test_planted_races_are_found_and_made_minimal(body: Any) -> None:
     assert len(small.trace.ops) <= 3
     assert len(parse_schedule(small.trace.schedule).switches) <= 2
     assert pair.run(small.trace) is not None
+    more = replace(small.trace, ops=(*small.trace.ops, op("give")))
+    assert timeline(pair.before, pair.after, more)[1][-1].op == "give proc=A"
     initial, steps = timeline(pair.before, pair.after, small.trace)
     assert initial["pool"]["free"] == small.trace.world["pages"]
     assert len(steps) == len(small.trace.ops)

@@ -39,6 +39,21 @@ def test_the_same_code_in_other_words_is_the_same() -> None:
     assert same_code(None, None)
 
 
+def test_code_is_compared_without_docstrings() -> None:
+    def bare(n: int) -> int:
+        return n + 1
+
+    def told(n: int) -> int:
+        """Count."""
+        return n + 1
+
+    def other(n: int) -> int:
+        return n + 2
+
+    assert same_code(bare, told)
+    assert not same_code(bare, other)
+
+
 def test_names_of_the_c_source() -> None:
     assert c_name(toy._add_one) == "__add_one"
     assert c_name(toy.get_room) == "get_room"
