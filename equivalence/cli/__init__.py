@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "explore": "explore",
     "mutate": "mutate",
     "replay": "replay",
+    "repro": "repro",
     "shrink": "shrink",
     "calibrate": "calibrate",
     "record": "record",
