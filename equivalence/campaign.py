@@ -60,6 +60,8 @@ class Config:
     trust_patches: bool = False
     command: str = "equivcheck run"
     replay: str = "equivcheck replay {trace}"
+    #: What ``--series`` was given ("": the default).
+    series: str = ""
     mutate: Mutate | None = None
     #: How many operations run together in every second job of a round.
     tasks: int = 1

@@ -53,7 +53,15 @@ from equivalence.explain import (
 from equivalence.jobs import Pool, Stop, Worker, interruptible
 from equivalence.search import Points, defect_index
 from equivalence.store import Store, StoreError
-from equivalence.subject import Changes, Evidence, PatchInfo, Subject, Tier
+from equivalence.subject import (
+    Changes,
+    Evidence,
+    PairText,
+    PatchInfo,
+    Reproducible,
+    Subject,
+    Tier,
+)
 from models.schema.divergence import Divergence, plain
 from models.schema.result import (
     INTERRUPTED,
@@ -99,6 +107,23 @@ def plan(patches: Sequence[PatchInfo], against: AgainstChoice) -> tuple[PairName
         first = 2 if against == "both" else 1
         pairs += [PairName(0, k, names[k], "base") for k in steps[first - 1 :]]
     return tuple(pairs)
+
+
+def told_of(tier: Tier, series: str, before: int, after: int, found: Divergence | None) -> PairText:
+    """What reproducers say of a pair; ``series`` is what ``--series`` takes."""
+    names = (_step_name(tier, before), _step_name(tier, after))
+    about = f"{tier.series}: {names[0]} and {names[1]}"
+    if found is not None:
+        place = "at boot" if found.op_index < 0 else f"after op {found.op_index} ({found.op})"
+        about += f" differ in {found.first.field} {place}"
+    return PairText(about, names, (before, after), series or tier.series)
+
+
+def _step_name(tier: Tier, step: int) -> str:
+    if step == 0:
+        return "step 0 (base)"
+    patch = tier.patches[step - 1]
+    return f"step {step} ({patch.name} {patch.title})"
 
 
 class _Run:
@@ -368,7 +393,16 @@ class _Run:
             initial=initial,
             timeline=steps,
             shrinking=small.shrinking,
+            reproducers=self._reproducers(name, trace, divergence),
         )
+
+    def _reproducers(self, name: PairName, trace: Trace, found: Divergence) -> dict[str, str]:
+        if not isinstance(self.subject, Reproducible):
+            return {}
+        lockstep = self.worker.lockstep(name.before, name.after)
+        told = told_of(self.tier, self.config.series, name.before, name.after, found)
+        systems = (lockstep.before, lockstep.after)
+        return dict(self.subject.reproducers(trace, systems, told))
 
     def _defect(self, name: PairName, invariant: str, detail: str, trace: Trace) -> None:
         """Make a defect's trace minimal and see which steps it holds for; told once."""

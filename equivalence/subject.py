@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from models.schema.outcome import Outcome
 from models.schema.trace import Args, Op, Scalar, Trace
@@ -235,6 +235,29 @@ class Subject(Protocol):
 
     def examples(self) -> Iterable[Trace]:
         """Traces that every run replays first."""
+
+
+class PairText(NamedTuple):
+    """What reproducers say of a pair of steps.
+
+    ``about`` is one sentence, ``names`` what the two sides are called, ``series`` what ``--series``
+    takes.
+    """
+
+    about: str
+    names: tuple[str, str]
+    steps: tuple[int, int]
+    series: str
+
+
+@runtime_checkable
+class Reproducible(Protocol):
+    """A subject whose traces can be run elsewhere, without equivcheck's engine."""
+
+    def reproducers(
+        self, trace: Trace, systems: tuple[System, System], told: PairText
+    ) -> Mapping[str, str]:
+        """Files by name, each of which makes a divergence happen."""
 
 
 Role = Literal["changed", "added", "removed", "caller"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import click
 
-from equivalence.backends.port import PortSystem
 from equivalence.cli import consoles
 from equivalence.cli.choose import Chosen, choose
 from equivalence.cli.errors import InputError
@@ -16,12 +14,9 @@ from equivalence.cli.files import load_trace, prepare_folder, save
 from equivalence.cli.options import PATH, hosting_options, relation_option, series_option
 from equivalence.cli.pairs import pairs_of, run_pairs, steps_option, worker_for
 from equivalence.driver import FaultError
-from equivalence.subject import Relation, System
-from equivalence.subjects.hugetlb.calibration import PortReplayer
-from equivalence.subjects.hugetlb.repro.announce import Readable, announce
-from equivalence.subjects.hugetlb.repro.program import make_program
-from equivalence.subjects.hugetlb.repro.python_test import pair_test, port_test
-from equivalence.subjects.hugetlb.series import STABLE
+from equivalence.gate import told_of
+from equivalence.subject import Relation
+from equivalence.subjects.hugetlb.repro.files import reproduce
 from models.schema.divergence import Divergence
 from models.schema.trace import Trace, format_trace
 
@@ -60,30 +55,19 @@ def repro(
     trace = load_trace(trace_file, chosen.subject)
     pair, found = _pair(chosen, relation, steps, trace)
     worker = worker_for(chosen, relation)
-    sides = [announce(_readable(worker.system(step, 0)), trace) for step in pair]
-    names = (_step_name(chosen, pair[0]), _step_name(chosen, pair[1]))
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", trace_file.stem)
-    about = f"{chosen.tier.series}: {names[0]} and {names[1]}"
-    if found is not None:
-        place = "at boot" if found.op_index < 0 else f"after op {found.op_index} ({found.op})"
-        about += f" differ in {found.first.field} {place}"
-    program = make_program(trace, sides[0], sides[1], names, about)
-    if chosen.hosting:
-        test = port_test(trace, name, about, STABLE, sides[0])
-    else:
-        test = pair_test(trace, name, about, chosen.option or chosen.tier.series, pair)
+    made = reproduce(
+        trace,
+        (worker.system(pair[0], 0), worker.system(pair[1], 1)),
+        told_of(chosen.tier, chosen.option, *pair, found),
+        trace_file.stem,
+    )
     prepare_folder(out)
-    test_name = f"test_{re.sub(r'[^A-Za-z0-9_]', '_', name)}.py"
-    for file, text in (
-        (f"{name}.c", program.text),
-        (test_name, test),
-        (f"{name}.trace", format_trace(trace)),
-    ):
+    for file, text in {**made.files(), f"{made.name}.trace": format_trace(trace)}.items():
         save(out / file, text)
         consoles.out().print(f"Written: {out / file}", soft_wrap=True)
     if found is None:
         consoles.out().print("No pair differs on this trace; both sides announce the same.")
-    for number, op, reason in program.left_out:
+    for number, op, reason in made.program.left_out:
         consoles.out().print(f"Left out: op {number} ({op}): {reason}.", soft_wrap=True)
     return 0
 
@@ -99,20 +83,3 @@ def _pair(chosen: Chosen, relation: Relation, steps: tuple[int, int] | None, tra
         if run.found is not None and not isinstance(run.found, FaultError):
             return _Pair((run.before, run.after), run.found)
     return _Pair(steps or (0, len(chosen.tier.patches)), None)
-
-
-def _readable(system: System) -> Readable:
-    if isinstance(system, PortSystem):
-        return PortReplayer(system)
-    from equivalence.backends.native.replayer import NativeReplayer
-    from equivalence.backends.native.system import NativeSystem
-
-    assert isinstance(system, NativeSystem), "there are two tiers"
-    return NativeReplayer(system)
-
-
-def _step_name(chosen: Chosen, step: int) -> str:
-    if step == 0:
-        return "step 0 (base)"
-    patch = chosen.tier.patches[step - 1]
-    return f"step {step} ({patch.name} {patch.title})"

@@ -150,6 +150,7 @@ def _config(ctx: click.Context, options: dict[str, Any], chosen: Chosen) -> Conf
         trust_patches=options["trust_trailers"] or options["series"] in built_in(),
         command=command_line(ctx),
         replay=replay_command(chosen, options["relation"]),
+        series=chosen.option,
     )
 
 

@@ -134,6 +134,8 @@ class Counterexample(Model):
     initial: dict[str, Any] = Field(default_factory=dict)
     timeline: tuple[TimelineStep, ...] = ()
     shrinking: Shrinking | None = None
+    #: Programs and tests that make it happen elsewhere, by file name.
+    reproducers: dict[Text, Text] = Field(default_factory=dict)
 
 
 class Defect(Model):

@@ -32,7 +32,7 @@ from equivalence.events import (
 )
 from equivalence.gate import plan
 from equivalence.store import Store, StoreError
-from equivalence.subject import Change, Changes, Hunk, PatchInfo, Relation
+from equivalence.subject import Change, Changes, Hunk, PairText, PatchInfo, Relation, System
 from models.schema.outcome import Outcome
 from models.schema.result import (
     Counterexample,
@@ -599,3 +599,30 @@ def test_changes_that_are_only_callers_need_only_run() -> None:
 
     one = pair(gate.run(CONFIG, SUBJECT, Elsewhere(plenty, plenty_too)), 0, 1)
     assert (one.verdict, one.rung) == (Verdict.NO_DIVERGENCE, "no divergence in N ops")
+
+
+class TellingSubject(ToySubject):
+    """Has reproducers: a file that says all it was told."""
+
+    def reproducers(
+        self, trace: Trace, systems: tuple[System, System], told: PairText
+    ) -> dict[str, str]:
+        assert systems[0] is not systems[1]
+        return {"told.txt": f"{trace.ops[-1]}\n{told}"}
+
+
+def test_reproducers_are_part_of_a_counterexample() -> None:
+    result = run(plenty, greedy, subject=TellingSubject(), series="toys.py")
+    found = example(pair(result, 0, 1))
+    told = PairText(
+        f"toy: step 0 (base) and step 1 (patch 1 rule greedy) differ in {found.field} after op"
+        f" {found.op_index} ({found.op})",
+        ("step 0 (base)", "step 1 (patch 1 rule greedy)"),
+        (0, 1),
+        "toys.py",
+    )
+    assert found.reproducers == {"told.txt": f"{found.op}\n{told}"}
+    assert example(pair(run(plenty, greedy), 0, 1)).reproducers == {}
+    assert gate.told_of(ToyTier(plenty, greedy), "", 0, 1, None) == told._replace(
+        about="toy: step 0 (base) and step 1 (patch 1 rule greedy)", series="toy"
+    )

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from equivalence.subject import Excluded, Goal, Invariant, OpSpec, WorldError
+from equivalence.subject import (
+    Excluded,
+    Goal,
+    Invariant,
+    OpSpec,
+    PairText,
+    System,
+    WorldError,
+)
 from equivalence.subjects.hugetlb.examples import recorded, written
 from equivalence.subjects.hugetlb.generator import HugetlbGenerator
 from equivalence.subjects.hugetlb.invariants import INVARIANTS
 from equivalence.subjects.hugetlb.observation import USER_SECTIONS
 from equivalence.subjects.hugetlb.ops import OPS, check_op
+from equivalence.subjects.hugetlb.repro.files import reproduce
 from models.schema.outcome import Outcome
 from models.schema.trace import Args, Op, Scalar, Trace
 
@@ -143,3 +152,9 @@ class HugetlbSubject:
     def examples(self) -> Iterable[Trace]:
         """Traces that every run replays first: those written out, then the recordings'."""
         return (*written(), *recorded())
+
+    def reproducers(
+        self, trace: Trace, systems: tuple[System, System], told: PairText
+    ) -> Mapping[str, str]:
+        """A C program for a real kernel, and a test that replays the trace on the ports."""
+        return reproduce(trace, systems, told, "repro").files()

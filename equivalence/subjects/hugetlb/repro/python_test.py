@@ -10,7 +10,6 @@ from equivalence.backends.port_tier import PortTier
 from equivalence.jobs import Stop, Worker
 from equivalence.subjects.hugetlb.calibration import PortReplayer
 from equivalence.subjects.hugetlb.repro.announce import Side, announce
-from equivalence.subjects.hugetlb.subject import HugetlbSubject
 from models.schema.divergence import Divergence
 from models.schema.outcome import Outcome
 from models.schema.trace import Trace, format_trace, parse_trace
@@ -89,6 +88,8 @@ def diverges(tier: PortTier, before: int, after: int, trace: str) -> Divergence 
         TraceError: the text is no trace.
         WorldError: its world cannot boot.
     """
+    from equivalence.subjects.hugetlb.subject import HugetlbSubject
+
     lockstep = Worker(HugetlbSubject(), tier, "state", Stop()).lockstep(before, after)
     return lockstep.run(parse_trace(trace))
 
