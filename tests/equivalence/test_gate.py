@@ -615,7 +615,7 @@ def test_reproducers_are_part_of_a_counterexample() -> None:
     result = run(plenty, greedy, subject=TellingSubject(), series="toys.py")
     found = example(pair(result, 0, 1))
     told = PairText(
-        f"toy: step 0 (base) and step 1 (patch 1 rule greedy) differ in {found.field} after op"
+        f"toy-series: step 0 (base) and step 1 (patch 1 rule greedy) differ in {found.field} after op"
         f" {found.op_index} ({found.op})",
         ("step 0 (base)", "step 1 (patch 1 rule greedy)"),
         (0, 1),
@@ -624,5 +624,5 @@ def test_reproducers_are_part_of_a_counterexample() -> None:
     assert found.reproducers == {"told.txt": f"{found.op}\n{told}"}
     assert example(pair(run(plenty, greedy), 0, 1)).reproducers == {}
     assert gate.told_of(ToyTier(plenty, greedy), "", 0, 1, None) == told._replace(
-        about="toy: step 0 (base) and step 1 (patch 1 rule greedy)", series="toy"
+        about="toy-series: step 0 (base) and step 1 (patch 1 rule greedy)", series="toy-series"
     )
