@@ -615,8 +615,8 @@ def test_reproducers_are_part_of_a_counterexample() -> None:
     result = run(plenty, greedy, subject=TellingSubject(), series="toys.py")
     found = example(pair(result, 0, 1))
     told = PairText(
-        f"toy-series: step 0 (base) and step 1 (patch 1 rule greedy) differ in {found.field} after op"
-        f" {found.op_index} ({found.op})",
+        f"toy-series: step 0 (base) and step 1 (patch 1 rule greedy) differ in {found.field}"
+        f" after op {found.op_index} ({found.op})",
         ("step 0 (base)", "step 1 (patch 1 rule greedy)"),
         (0, 1),
         "toys.py",
