@@ -11,12 +11,14 @@ from __future__ import annotations
 import ast
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from types import FunctionType
 from typing import Final
 
 from equivalence.edit import from_source
+from equivalence.independence import independent
 from equivalence.series import source_tree
 
 _RELATIONS: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
@@ -38,7 +40,8 @@ class Mutant:
     """One change of one function.
 
     ``old`` and ``new`` are what stood there and what stands there now; ``nth`` tells equal changes
-    of one function apart. ``line`` is the line in the function's file.
+    of one function apart. ``line`` is the line in the function's file. ``compiles`` is false where
+    the types of the code say that a compiler would refuse the change.
     """
 
     function: str
@@ -48,6 +51,7 @@ class Mutant:
     nth: int
     line: int
     source: str
+    compiles: bool = True
 
     @property
     def key(self) -> str:
@@ -55,31 +59,44 @@ class Mutant:
         return f"{self.function}: {self.operator}: {self.old} -> {self.new} #{self.nth}"
 
 
+#: The operator that exchanges arguments, which a compiler refuses where their types differ.
+ARGUMENTS: Final = "arguments"
+#: Functions whose value does not depend on the order of their arguments.
+_SYMMETRIC: Final = frozenset({"max", "min"})
 #: A change: applies itself to the tree that it was found in, and takes itself back.
 Change = tuple[str, int, str, str, Callable[[], None], Callable[[], None]]
 
 
-def mutants_of(name: str, function: FunctionType) -> list[Mutant]:
-    """All mutants of a function, in the order of its text."""
+def mutants_of(
+    name: str, function: FunctionType, functions: Mapping[str, FunctionType] | None = None
+) -> list[Mutant]:
+    """All mutants of a function, in the order of its text.
+
+    ``functions`` are those that it may call by name: their parameters say whether an exchange of
+    arguments compiles.
+    """
     tree = copy.deepcopy(source_tree(function))
     tree.decorator_list = []
-    tree.returns = None
+    refused = frozenset(_refused(tree, functions or {}))
     if ast.get_docstring(tree, clean=False) is not None:
         tree.body = tree.body[1:]
+    result = _result(tree)
+    tree.returns = None
     original = ast.unparse(tree)
     seen: Counter[tuple[str, str, str]] = Counter()
     found = []
     sources = {original}
-    for operator, line, old, new, apply, undo in sorted(_changes(tree), key=lambda c: c[1]):
+    for operator, line, old, new, apply, undo in sorted(_changes(tree, result), key=lambda c: c[1]):
         apply()
         source = ast.unparse(ast.fix_missing_locations(tree)) + "\n"
         undo()
         if source in sources:
             continue
         sources.add(source)
+        compiles = (operator, old, new) not in refused
         old, new = _short(old), _short(new)
-        seen[operator, old, new] += 1
-        found.append(Mutant(name, operator, old, new, seen[operator, old, new], line, source))
+        nth = seen[operator, old, new] = seen[operator, old, new] + 1
+        found.append(Mutant(name, operator, old, new, nth, line, source, compiles))
     assert ast.unparse(tree) == original, name
     return found
 
@@ -98,9 +115,13 @@ def _short(text: str) -> str:
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
-def _changes(tree: ast.FunctionDef) -> Iterator[Change]:
-    result = _result(tree)
+def _changes(tree: ast.FunctionDef, result: ast.stmt) -> Iterator[Change]:
     assigned = {arg.arg for arg in tree.args.args}
+    local = assigned | {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
     for node in ast.walk(tree):
         if isinstance(node, (ast.If, ast.While, ast.IfExp)):
             yield from _negated(node, "test", node.test)
@@ -117,7 +138,7 @@ def _changes(tree: ast.FunctionDef) -> Iterator[Change]:
         for name in _BLOCKS:
             block = getattr(node, name, None)
             if isinstance(block, list) and block:
-                yield from _block(block, result, assigned)
+                yield from _block(block, result, assigned, local)
 
 
 def _set(
@@ -164,11 +185,40 @@ def _compared(node: ast.Compare) -> Iterator[Change]:
 
 
 def _arguments(node: ast.Call) -> Iterator[Change]:
+    if isinstance(node.func, ast.Name) and node.func.id in _SYMMETRIC:
+        return
     for place in range(len(node.args) - 1):
         one, two = node.args[place : place + 2]
         if ast.dump(one) != ast.dump(two):
             swapped = [*node.args[:place], two, one, *node.args[place + 2 :]]
-            yield _set("arguments", node, "args", swapped, node)
+            yield _set(ARGUMENTS, node, "args", swapped, node)
+
+
+def _refused(
+    tree: ast.FunctionDef, functions: Mapping[str, FunctionType]
+) -> Iterator[tuple[str, str, str]]:
+    """Exchanges of arguments whose parameters are of different types: (operator, old, new)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            callee = functions.get(node.func.id)
+            if callee is None:
+                continue
+            types = [_type(arg.annotation) for arg in source_tree(callee).args.args]
+            for place, (one, two) in enumerate(pairwise(types)):
+                if one != two and place + 1 < len(node.args):
+                    swapped = copy.copy(node)
+                    swapped.args = list(node.args)
+                    swapped.args[place : place + 2] = reversed(node.args[place : place + 2])
+                    yield ARGUMENTS, ast.unparse(node), ast.unparse(swapped)
+
+
+def _type(annotation: ast.expr | None) -> str:
+    """What a type is to a compiler of C: numbers are all alike, a pointer may be null."""
+    words = [] if annotation is None else ast.unparse(annotation).split(" | ")
+    plain = [word.partition("[")[0] for word in words if word != "None"]
+    if plain in (["int"], ["bool"]):
+        return "number" if "None" not in words else "pointer to number"
+    return " ".join(plain)
 
 
 def _constant(node: ast.Constant, tree: ast.FunctionDef) -> Iterator[Change]:
@@ -197,14 +247,16 @@ def _names(node: ast.AST) -> set[str]:
     return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
 
 
-def _block(block: list[ast.stmt], result: ast.stmt, assigned: set[str]) -> Iterator[Change]:
+def _block(
+    block: list[ast.stmt], result: ast.stmt, assigned: set[str], local: set[str]
+) -> Iterator[Change]:
     for place, statement in enumerate(block):
         if _droppable(statement, assigned):
             operator = "lost update" if _is_update(statement) else "drop"
             yield _replace(operator, block, place, 1, [ast.Pass()], "pass")
         if isinstance(statement, ast.Assign):
             assigned.update(t.id for t in statement.targets if isinstance(t, ast.Name))
-        if place + 1 < len(block) and _plain(statement) and _plain(block[place + 1]):
+        if place + 1 < len(block) and _exchangeable(statement, block[place + 1], local):
             both = [block[place + 1], statement]
             yield _replace("order", block, place, 2, both, "; ".join(map(ast.unparse, both)))
     first = block[0]
@@ -254,21 +306,32 @@ def _is_update(statement: ast.stmt) -> bool:
     return ast.unparse(target) in ast.unparse(statement.value)
 
 
-def _plain(statement: ast.stmt) -> bool:
-    return isinstance(statement, (ast.Expr, ast.Assign, ast.AugAssign))
+def _exchangeable(one: ast.stmt, two: ast.stmt, local: set[str]) -> bool:
+    plain = (ast.Expr, ast.Assign, ast.AugAssign)
+    return isinstance(one, plain) and isinstance(two, plain) and not independent(one, two, local)
 
 
 def _result(tree: ast.FunctionDef) -> ast.stmt:
-    """What an early return returns: what the function returns elsewhere, if that is a constant."""
-    returns = [node for node in ast.walk(tree) if isinstance(node, ast.Return)]
-    for node in returns:
-        if node.value is not None and not any(
-            isinstance(inner, (ast.Call, ast.Name)) and not _is_constant(inner)
-            for inner in ast.walk(node.value)
-        ):
+    """What an early return returns: what the function returns elsewhere, if that is a constant,
+    else nothing, null or zero, as its type wants."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Return) and node.value is not None and _is_constant(node.value):
             return node
-    return ast.parse("return 0" if any(node.value for node in returns) else "return").body[0]
+    return ast.parse(f"return {_zero(tree.returns)}".rstrip()).body[0]
 
 
-def _is_constant(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name) and node.id.isupper()
+def _is_constant(value: ast.expr) -> bool:
+    return not any(
+        isinstance(node, ast.Call) or (isinstance(node, ast.Name) and not node.id.isupper())
+        for node in ast.walk(value)
+    )
+
+
+def _zero(returns: ast.expr | None) -> str:
+    if isinstance(returns, ast.Subscript) and ast.unparse(returns.value) == "tuple":
+        parts = returns.slice.elts if isinstance(returns.slice, ast.Tuple) else [returns.slice]
+        return "({},)".format(", ".join(map(_zero, parts)))
+    text = "None" if returns is None else ast.unparse(returns)
+    if text == "None":
+        return ""
+    return {"int": "0", "bool": "False"}.get(text, "None")

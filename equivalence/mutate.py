@@ -1,10 +1,11 @@
 """Do the searches catch planted bugs? Each mutant of a step is searched for against that step.
 
 The searches go from cheap to thorough: the traces that every run replays, traces drawn by the
-sampler, then the small worlds, each up to a number of states. A mutant is *killed* by the first
-that tells it from the original: by a divergence, because it raises (a crash in the C), or because
-it does not come back. A mutant that survives is either explained (it cannot be told apart, for the
-reason given) or a hole in the searches.
+sampler, then the small worlds, each up to a number of states; of all only what runs the statement
+that the mutant changes (:mod:`equivalence.reference`). A mutant is *killed* by the first that tells
+it from the original: by a divergence, because it raises (a crash in the C), or because it does not
+come back. A mutant that survives is either explained (it cannot be told apart, for the reason
+given) or a hole in the searches. What would not compile in C is counted apart.
 
 What a score does not show: that bugs of other kinds would be found. The operators are small, single
 changes.
@@ -14,23 +15,22 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from random import Random
 from types import CodeType, FunctionType
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from equivalence.driver import FaultError, Lockstep
 from equivalence.events import PairName
-from equivalence.explorer import Bounds, Expander, Expansion, Exploration, Part, SmallWorld, explore
+from equivalence.explorer import SmallWorld
 from equivalence.jobs import derive_seed
 from equivalence.mutants import Mutant, build, mutants_of
 from equivalence.oracle import oracle_for
-from equivalence.sampler import sample
-from equivalence.search import Session
+from equivalence.reference import Known, Reference, explored, first_difference
 from equivalence.shrink import Shrinker
 from equivalence.subject import Changes, Relation, Subject, System, WorldError
 from models.schema.divergence import Divergence
@@ -41,8 +41,6 @@ from models.schema.trace import Trace, format_trace
 HANG_S: Final = 3.0
 #: How many traces are run to make a killing trace smaller.
 SHRINK_LIMIT: Final = 400
-#: The original is system 0 of a lockstep.
-_ORIGINAL: Final = "before the patch"
 
 
 class MutableTier(Protocol):
@@ -61,8 +59,10 @@ class MutableTier(Protocol):
         effects: bool = False,
         evidence: bool = True,
         overrides: Mapping[str, CodeType] | None = None,
+        watch: Iterable[str] = (),
     ) -> System:
-        """A system of the step with other code for some functions."""
+        """A system of the step with other code for some functions; ``watch`` names functions that
+        report what ran."""
 
     def changes(self, before: int, after: int) -> Changes:
         """How two steps differ."""
@@ -70,7 +70,8 @@ class MutableTier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How hard each mutant is searched for: ``ops`` by the sampler, ``states`` in each world."""
+    """How hard each mutant is searched for: traces of ``ops`` operations in all are drawn, and each
+    small world is explored up to ``states``."""
 
     ops: int = 5_000
     states: int = 300
@@ -85,7 +86,10 @@ class Fate:
 
     ``killed_by`` is the search ("" if it survived), ``how`` one of diverged, crashed, hangs.
     ``ops`` and ``seconds`` were spent on it. ``trace`` is the text of a trace that tells it apart,
-    where there is one.
+    where there is one. ``compiles`` is false where a compiler of C would refuse the change, because
+    the types say so or because running it failed as only a wrong type does; such a mutant says
+    nothing of the searches, and counts neither as killed nor as a survivor. ``ran`` says whether
+    any trace or world ran what the mutant changes.
     """
 
     mutant: Mutant
@@ -95,10 +99,26 @@ class Fate:
     ops: int = 0
     seconds: float = 0.0
     trace: str = ""
+    compiles: bool = True
+    ran: bool = True
+
+    @property
+    def killed(self) -> bool:
+        """Whether a search told it from the original, and it would be a program in C."""
+        return self.compiles and bool(self.killed_by)
+
+    @property
+    def survived(self) -> bool:
+        """Whether everything was tried in vain."""
+        return self.compiles and not self.killed_by
 
 
 class Hunter:
-    """Searches for mutants of one step, one after the other."""
+    """Searches for mutants of some functions of one step, one after the other.
+
+    Raises:
+        FaultError: the original step fails by itself.
+    """
 
     def __init__(
         self,
@@ -107,6 +127,7 @@ class Hunter:
         step: int,
         worlds: Sequence[SmallWorld],
         plan: Plan,
+        functions: Iterable[str],
     ) -> None:
         self._subject = subject
         self._tier = tier
@@ -115,9 +136,26 @@ class Hunter:
         self._plan = plan
         effects = plan.relation == "effects"
         self._original = tier.system(step, effects=effects, evidence=False)
+        watched = tier.system(step, effects=effects, watch=functions)
+        self._reference = Reference(subject, watched, self._lockstep(watched))
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """See what the original does."""
+        try:
+            self._reference.add_examples()
+            self._reference.add_drawn(self._plan.seed, self._plan.ops)
+            for small in self._worlds:
+                self._reference.add_world(small, self._plan.states)
+        except Exception as error:
+            msg = f"the original step fails by itself: {type(error).__name__}: {error}"
+            raise FaultError(msg, "original") from error
 
     def hunt(self, mutant: Mutant) -> Fate:
         """Search until the mutant is told from the original, or everything was tried."""
+        fate = Fate(mutant, compiles=mutant.compiles, ran=self._reference.is_run(mutant))
+        if not mutant.compiles:
+            return fate
         started = time.monotonic()
         function = self._tier.functions(self._step)[mutant.function]
         system = self._tier.system(
@@ -126,111 +164,119 @@ class Hunter:
             evidence=False,
             overrides={mutant.function: build(mutant, function).__code__},
         )
-        lockstep = Lockstep(self._original, system, self._oracle(system))
-        ops = 0
-        fate = Fate(mutant)
+        lockstep = self._lockstep(system)
         with watchdog(lockstep):
-            for name, search in self._searches(lockstep):
-                begun = lockstep.ticks
-                try:
-                    found = search()
-                except Exception as error:
-                    # What a mutant has broken may raise only when it is looked at.
-                    found = _Found(lockstep.ticks - begun, why=f"{type(error).__name__}: {error}")
-                ops += found.ops
+            for found in self._searches(mutant, system, lockstep):
+                fate = replace(fate, ops=fate.ops + found.ops)
                 if found.why:
-                    fate = self._killed(fate, name, found, lockstep)
+                    fate = self._killed(fate, found, lockstep)
                     break
-        return replace(fate, ops=ops, seconds=time.monotonic() - started)
+        return replace(fate, seconds=time.monotonic() - started)
 
-    def _oracle(self, system: System) -> Any:
-        subject = self._subject
-        sections = subject.user_sections
-        return oracle_for(self._original, system, self._plan.relation, sections)
+    def _lockstep(self, system: System) -> Lockstep:
+        sections = self._subject.user_sections
+        oracle = oracle_for(self._original, system, self._plan.relation, sections)
+        return Lockstep(self._original, system, oracle)
 
-    def _searches(self, lockstep: Lockstep) -> Iterator[tuple[str, Callable[[], _Found]]]:
-        yield "examples", lambda: _replayed(lockstep, self._subject.examples())
-        yield "sampler", lambda: self._sampled(lockstep)
+    def _searches(self, mutant: Mutant, system: System, lockstep: Lockstep) -> Iterator[_Found]:
+        for known in self._reference.traces_for(mutant):
+            yield self._tried(known, system, lockstep)
         for small in self._worlds:
-            yield f"world {small.name}", lambda small=small: self._explored(lockstep, small)  # type: ignore[misc]
+            if self._reference.is_run_in(mutant, small):
+                yield self._explored(lockstep, small)
 
-    def _sampled(self, lockstep: Lockstep) -> _Found:
-        session = Session(self._subject, lockstep, _NO_INVARIANTS)
-        sample(session, self._subject.generator(), Random(self._plan.seed), self._plan.ops)
-        return _of(session)
+    def _tried(self, known: Known, system: System, lockstep: Lockstep) -> _Found:
+        begun = lockstep.ticks
+        trace = known.trace
+
+        def tick() -> None:
+            lockstep.ticks += 1
+
+        try:
+            if known.log:
+                index = first_difference(known, system, self._plan.relation, tick)
+                ops = lockstep.ticks - begun
+                if index is None:
+                    return _Found(known.search, ops)
+                trace = trace.with_ops(trace.ops[: index + 1])
+            divergence = lockstep.run(trace)
+        except Exception as error:
+            # What a mutant has broken may raise only when it is looked at.
+            done = trace.with_ops(trace.ops[: lockstep.ticks - begun])
+            return _Found(known.search, lockstep.ticks - begun, done, _Raised.of(error))
+        if not known.log:
+            ops = lockstep.ticks - begun
+        if divergence is None:
+            return _Found(known.search, ops)
+        trace = trace.with_ops(trace.ops[: divergence.op_index + 1])
+        return _Found(known.search, ops, trace, divergence)
 
     def _explored(self, lockstep: Lockstep, small: SmallWorld) -> _Found:
-        subject = self._subject
-
-        class Here:
-            def map(self, jobs: Iterable[Expansion]) -> Generator[Part, None, None]:
-                for job in jobs:
-                    yield Expander(subject, lockstep).expand(job)
-
-        found = Exploration(small)
-        explore(Here(), (0, 1), found, Bounds(states=self._plan.states))
+        name = f"world {small.name}"
+        begun = lockstep.ticks
+        try:
+            found = explored(self._subject, lockstep, small, self._plan.states)
+        except Exception as error:
+            return _Found(name, lockstep.ticks - begun, None, _Raised.of(error))
         findings = found.findings
         if findings.divergence is not None:
-            return _Found(found.transitions, *findings.divergence)
+            return _Found(name, found.transitions, *findings.divergence)
         if findings.fault is not None:
-            return _Found(found.transitions, findings.fault[0], findings.fault[1])
-        return _Found(found.transitions)
+            trace, text = findings.fault
+            return _Found(name, found.transitions, trace, _Raised(text))
+        return _Found(name, found.transitions)
 
-    def _killed(self, fate: Fate, name: str, found: _Found, lockstep: Lockstep) -> Fate:
-        trace, why = found.trace, found.why
+    def _killed(self, fate: Fate, found: _Found, lockstep: Lockstep) -> Fate:
+        trace, why, compiles = found.trace, found.why, True
         if isinstance(why, Divergence):
             how, field = "diverged", why.first.field
             if self._plan.shrink and trace is not None:
                 trace = _smaller(lockstep, trace, why, self._subject)
         else:
-            if _ORIGINAL in why and "TimeoutError" not in why:
-                msg = f"the original step fails by itself: {why}"
-                raise FaultError(msg, "original")
-            how, field = ("hangs" if "TimeoutError" in why else "crashed"), why
+            assert why is not None
+            how, field = "hangs" if why.is_late else "crashed", why.text
+            compiles = not why.is_typed
         return replace(
             fate,
-            killed_by=name,
+            killed_by=found.search,
             how=how,
             field=field,
             trace="" if trace is None else format_trace(trace),
+            compiles=compiles,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What one search of one mutant came to."""
+class _Raised:
+    """What running a mutant raised, as a text that begins with the kind of exception."""
 
+    text: str
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Raised:
+        while isinstance(error, FaultError) and error.__cause__ is not None:
+            error = error.__cause__
+        return cls(f"{type(error).__name__}: {error}")
+
+    @property
+    def is_late(self) -> bool:
+        return "TimeoutError" in self.text
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether only a value of a wrong type does that; null is one of every pointer's values."""
+        wrong = "TypeError" in self.text or "AttributeError" in self.text
+        return wrong and "NoneType" not in self.text
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What one try at one mutant came to."""
+
+    search: str
     ops: int
     trace: Trace | None = None
-    why: Divergence | str = ""
-
-
-#: The original is checked by every other run; a mutant counts when it differs.
-_NO_INVARIANTS: Final = ()
-
-
-def _replayed(lockstep: Lockstep, traces: Iterable[Trace]) -> _Found:
-    ops = 0
-    for trace in traces:
-        try:
-            divergence = lockstep.run(trace)
-        except FaultError as error:
-            return _Found(
-                ops + lockstep.index, trace.with_ops(trace.ops[: lockstep.index]), str(error)
-            )
-        ops += lockstep.index
-        if divergence is not None:
-            return _Found(ops, trace.with_ops(trace.ops[: divergence.op_index + 1]), divergence)
-    return _Found(ops)
-
-
-def _of(session: Session) -> _Found:
-    findings = session.findings
-    if findings.divergence is not None:
-        return _Found(findings.ops, *findings.divergence)
-    if findings.fault is not None:
-        return _Found(findings.ops, *findings.fault)
-    return _Found(findings.ops)
+    why: Divergence | _Raised | None = None
 
 
 def _smaller(lockstep: Lockstep, trace: Trace, divergence: Divergence, subject: Subject) -> Trace:
@@ -299,7 +345,8 @@ def hunt_all(hunter: Hunter, mutants: Sequence[Mutant], jobs: int = 1) -> Iterat
 def mutants_in(tier: MutableTier, step: int, names: Iterable[str]) -> list[Mutant]:
     """All mutants of the named functions of a step."""
     functions = tier.functions(step)
-    return [m for name in names if name in functions for m in mutants_of(name, functions[name])]
+    known = [name for name in dict.fromkeys(names) if name in functions]
+    return [mutant for name in known for mutant in mutants_of(name, functions[name], functions)]
 
 
 def touched(tier: MutableTier, before: int, after: int) -> list[str]:
@@ -308,16 +355,23 @@ def touched(tier: MutableTier, before: int, after: int) -> list[str]:
     return [c.function for c in changes.functions if c.role in ("changed", "added")]
 
 
-def evidence_of(fates: Iterable[Fate], explained: Mapping[str, str]) -> MutantEvidence:
+#: The reason why a mutant cannot be told from the original, by its key; None: no reason is known.
+Reasons = Callable[[str], str | None]
+
+
+def evidence_of(fates: Iterable[Fate], reason: Reasons) -> MutantEvidence:
     """The score, as a result holds it; explained mutants do not count as survivors."""
     every = list(fates)
-    survivors = [fate.mutant.key for fate in every if not fate.killed_by]
-    unexplained = tuple(key for key in survivors if key not in explained)
+    alive = [fate.mutant.key for fate in every if fate.survived]
+    unexplained = tuple(key for key in alive if reason(key) is None)
     return MutantEvidence(
-        killed=len(every) - len(survivors),
+        killed=sum(fate.killed for fate in every),
         survived=len(unexplained),
-        explained=len(survivors) - len(unexplained),
+        explained=len(alive) - len(unexplained),
+        not_compiled=sum(not fate.compiles for fate in every),
         survivors=unexplained,
+        functions=tuple(dict.fromkeys(fate.mutant.function for fate in every)),
+        searches=dict(Counter(fate.killed_by for fate in every if fate.killed).most_common()),
     )
 
 
@@ -325,7 +379,7 @@ def hook(
     subject: Subject,
     tier: MutableTier,
     worlds: Sequence[SmallWorld],
-    explained: Mapping[str, str],
+    reason: Reasons,
     plan: Plan,
     jobs: int = 1,
 ) -> Callable[[PairName], MutantEvidence]:
@@ -333,8 +387,11 @@ def hook(
 
     def mutate(name: PairName) -> MutantEvidence:
         seed = derive_seed(plan.seed, name.before, name.after, "mutants")
-        hunter = Hunter(subject, tier, name.after, worlds, replace(plan, seed=seed))
-        mutants = mutants_in(tier, name.after, touched(tier, name.before, name.after))
-        return evidence_of(hunt_all(hunter, mutants, jobs), explained)
+        names = touched(tier, name.before, name.after)
+        mutants = mutants_in(tier, name.after, names)
+        if not mutants:
+            return evidence_of((), reason)
+        hunter = Hunter(subject, tier, name.after, worlds, replace(plan, seed=seed), names)
+        return evidence_of(hunt_all(hunter, mutants, jobs), reason)
 
     return mutate

@@ -95,7 +95,8 @@ class _Rewriter(ast.NodeTransformer):
     def rewrite(self, tree: ast.FunctionDef) -> None:
         body = tree.body
         if ast.get_docstring(tree, clean=False) is not None:
-            body = body[1:]
+            # A function that does nothing has nothing else.
+            body = body[1:] or body
         first = body[0].lineno
         prologue = [
             _at(ast.parse(f"{variable} = None").body[0], first)

@@ -57,15 +57,16 @@ class PortTier:
         effects: bool = False,
         evidence: bool = True,
         overrides: Mapping[str, CodeType] | None = None,
+        watch: Iterable[str] = (),
     ) -> System:
-        """A fresh system of a step; with ``evidence`` every function that any patch of the series
-        touches, and its callers, report what ran."""
+        """A fresh system of a step; with ``evidence`` the functions ``watch`` report what ran, or,
+        if there are none, every one that any patch of the series touches, and its callers."""
         linked = self.source.steps[step]
         return PortSystem(
             linked,
             self._conventions,
             effects=effects,
-            evidence=self._watched(linked) if evidence else (),
+            evidence=(tuple(watch) or self._watched(linked)) if evidence else (),
             predicates=[p for patch in self.source.patches for p in patch.predicates],
             overrides=overrides,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -14,11 +15,22 @@ from rich.table import Table
 
 from equivalence.backends.port_tier import PortTier
 from equivalence.cli import consoles
-from equivalence.cli.choose import choose
+from equivalence.cli.choose import Chosen, choose
 from equivalence.cli.errors import InputError
 from equivalence.cli.files import save
 from equivalence.cli.options import PATH, cpus, relation_option, series_option
-from equivalence.mutate import Fate, Hunter, Plan, hunt_all, mutants_in, touched
+from equivalence.fates import Fates, FatesError, fingerprint, going_on
+from equivalence.mutants import Mutant
+from equivalence.mutate import (
+    Fate,
+    Hunter,
+    Plan,
+    Reasons,
+    evidence_of,
+    hunt_all,
+    mutants_in,
+    touched,
+)
 
 #: Unexplained survivors: no verdict of theirs is earned.
 SURVIVORS = 3
@@ -39,14 +51,18 @@ SURVIVORS = 3
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--jobs", type=click.IntRange(1, 256), default=cpus, show_default="all processors")
 @click.option("--shrink", is_flag=True, help="Make each killing trace smaller.")
+@click.option("--checkpoint", type=PATH, metavar="FILE",
+              help="Keep fates there as they are known, and go on from there.")  # fmt: skip
 @click.option("--json", "out", type=PATH, help="Write every mutant and its fate to this file.")
 def mutate(**options: Any) -> int:
     """Plant bugs, one at a time, in the functions that the series touches, and search for each.
 
+    A mutant is tried on the traces that run what it changes: those that every run replays, then
+    drawn ones, then small worlds. What would not compile in C is counted apart.
+
     Exit status 0: every mutant was killed or is explained; 3: some survived.
     """
     from equivalence.subjects.hugetlb.mutation import core, explained
-    from equivalence.subjects.hugetlb.worlds import WORLDS
 
     chosen = choose(options["series"])
     tier = chosen.tier
@@ -68,19 +84,47 @@ def mutate(**options: Any) -> int:
     plan = Plan(
         options["ops"], options["states"], options["seed"], options["relation"], options["shrink"]
     )
-    hunter = Hunter(chosen.subject, tier, step, WORLDS if plan.states else (), plan)
     mutants = mutants_in(tier, step, names)
+    try:
+        fates = _fates(options, chosen, tier, step, plan, mutants)
+    except FatesError as error:
+        raise InputError(str(error)) from error
+    _tell(fates, explained)
+    if options["out"] is not None:
+        _write(options["out"], fates, explained)
+    left = [fate for fate in fates if fate.survived and explained(fate.mutant.key) is None]
+    return SURVIVORS if left else 0
+
+
+def _fates(
+    options: Mapping[str, Any],
+    chosen: Chosen,
+    tier: PortTier,
+    step: int,
+    plan: Plan,
+    mutants: Sequence[Mutant],
+) -> list[Fate]:
+    """The fates of all mutants, gone on with where a checkpoint says."""
+    from equivalence.subjects.hugetlb.worlds import WORLDS
+
+    kept = None
+    if options["checkpoint"] is not None:
+        examples = chosen.subject.examples()
+        mark = fingerprint(tier.functions(step), mutants, plan, examples)
+        kept = Fates(options["checkpoint"], mark)
+    left = [m for m in mutants if kept is None or kept.fate(m) is None]
+    hunt: Iterable[Fate] = ()
+    if left:
+        worlds = WORLDS if plan.states else ()
+        names = dict.fromkeys(mutant.function for mutant in left)
+        hunter = Hunter(chosen.subject, tier, step, worlds, plan, names)
+        hunt = hunt_all(hunter, left, options["jobs"])
     fates = []
-    for fate in hunt_all(hunter, mutants, options["jobs"]):
+    for fate in going_on(kept, mutants, hunt):
         fates.append(fate)
         if len(fates) % 50 == 0:
             consoles.err().print(f"{len(fates)} of {len(mutants)} mutants")
-    known = explained()
-    _tell(fates, known)
-    if options["out"] is not None:
-        _write(options["out"], fates, known)
-    left = [fate for fate in fates if not fate.killed_by and fate.mutant.key not in known]
-    return SURVIVORS if left else 0
+    return fates
 
 
 def _touched(tier: PortTier, step: int) -> tuple[str, ...]:
@@ -97,34 +141,47 @@ def _removed(tier: PortTier, before: int) -> list[str]:
     return [change.function for change in changes.functions if change.role == "removed"]
 
 
-def _tell(fates: list[Fate], known: Any) -> None:
-    table = Table("function", "mutants", "killed", "explained", "survived", box=None)
+def _tell(fates: list[Fate], reason: Reasons) -> None:
+    columns = ("function", "mutants", "killed", "explained", "survived", "not compiled")
+    table = Table(*columns, box=None)
     for name in dict.fromkeys(fate.mutant.function for fate in fates):
         mine = [fate for fate in fates if fate.mutant.function == name]
-        alive = [fate for fate in mine if not fate.killed_by]
-        fine = sum(fate.mutant.key in known for fate in alive)
-        row = (len(mine), len(mine) - len(alive), fine, len(alive) - fine)
-        table.add_row(name, *map(str, row))
+        table.add_row(name, *map(str, _row(mine, reason)))
+    table.add_row("all", *map(str, _row(fates, reason)), style="bold")
     consoles.show(table)
-    killed = [fate for fate in fates if fate.killed_by]
+    killed = [fate for fate in fates if fate.killed]
     out = consoles.out()
     by = Counter((fate.killed_by, fate.how) for fate in killed)
     for (search, how), count in by.most_common():
         out.print(f"{count:5} {how} in {search}")
     if killed:
-        typical = median(fate.ops for fate in killed)
-        out.print(f"Operations until killed: median {typical:g}")
+        ops = median(fate.ops for fate in killed)
+        seconds = median(fate.seconds for fate in killed)
+        out.print(f"Until killed: median {ops:g} operations, {seconds:.2g} s")
+        alive = sum(fate.survived for fate in fates)
+        fine = sum(fate.survived and reason(fate.mutant.key) is not None for fate in fates)
+        every = len(killed) + alive
+        score = f"{len(killed)} of {every} killed, {len(killed) / every:.1%}"
+        out.print(f"{score}; of those that are not explained {len(killed) / (every - fine):.1%}")
     for fate in fates:
-        if not fate.killed_by:
+        if fate.survived:
             key = fate.mutant.key
-            note = f"explained: {known[key]}" if key in known else "SURVIVED"
+            text = reason(key)
+            note = "SURVIVED" if text is None else f"explained: {text}"
+            note += "" if fate.ran else " (nothing ran this statement)"
             out.print(f"{fate.mutant.line}: {key}\n      {note}", soft_wrap=True)
 
 
-def _write(path: Path, fates: list[Fate], known: Any) -> None:
+def _row(fates: list[Fate], reason: Reasons) -> tuple[int, ...]:
+    found = evidence_of(fates, reason)
+    counts = (found.killed, found.explained, found.survived, found.not_compiled)
+    return len(fates), *counts
+
+
+def _write(path: Path, fates: list[Fate], reason: Reasons) -> None:
     rows = []
     for fate in fates:
         row = asdict(fate)
         del row["mutant"]["source"]
-        rows.append({"key": fate.mutant.key, "explained": known.get(fate.mutant.key), **row})
+        rows.append({"key": fate.mutant.key, "explained": reason(fate.mutant.key), **row})
     save(path, json.dumps({"schema": "equivcheck/mutants/1", "mutants": rows}, indent=1) + "\n")

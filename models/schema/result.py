@@ -237,12 +237,20 @@ class GoalEvidence(Model):
 
 
 class MutantEvidence(Model):
-    """Planted bugs: how many the same searches catch."""
+    """Planted bugs in the functions that a pair touches: how many the same searches catch.
+
+    ``explained`` ones cannot be told from the original, each with its reason; ``survived`` are all
+    others that were not caught. ``not_compiled`` would be no program in C and count nowhere else.
+    """
 
     killed: Count
     survived: Count
     explained: Count = 0
+    not_compiled: Count = 0
     survivors: tuple[Text, ...] = ()
+    functions: tuple[Text, ...] = ()
+    #: Search -> how many it killed.
+    searches: dict[Text, Count] = Field(default_factory=dict)
 
 
 class HunkEvidence(Model):

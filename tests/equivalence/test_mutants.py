@@ -9,6 +9,7 @@ from types import FunctionType
 import pytest
 
 from equivalence.edit import EditError
+from equivalence.independence import independent
 from equivalence.mutants import Mutant, build, mutants_of
 from equivalence.series import source_tree
 
@@ -47,6 +48,8 @@ def pair(a: int, b: int) -> int:
 def note(c: Counted) -> None:
     """Nothing is returned."""
     if c.count > 100:
+        c.count = pair(c.count, 0)
+        c.parts[0] = c.count
         c.count = 0
 
 
@@ -79,7 +82,6 @@ def found(operator: str, name: str = "subject") -> list[tuple[str, str]]:
         ("drop", "note(c)", "pass"),
         ("drop", "break", "pass"),
         ("drop", "undo = 1", "pass"),
-        ("order", "undo = 0; total = n - 1", "total = n - 1; undo = 0"),
         ("early return", "note(c)", "return 0; ..."),
     ],
 )
@@ -88,6 +90,98 @@ def test_each_operator_makes_what_it_says(operator: str, old: str, new: str) -> 
         assert ("undo = 0", "return 0; ...") in found(operator)
     else:
         assert (old, new) in found(operator)
+
+
+def test_statements_change_places_only_where_that_may_matter() -> None:
+    assert found("order", "note") == [
+        (
+            "c.count = pair(c.count, 0); c.parts[0] = c.count",
+            "c.parts[0] = c.count; c.count = pair(c.count, 0)",
+        ),
+        ("c.parts[0] = c.count; c.count = 0", "c.count = 0; c.parts[0] = c.count"),
+    ]
+    assert found("order") == []
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "may"),
+    [
+        ("a = 1", "b = 2", True),
+        ("a = 1", "b = a", False),
+        ("a = b", "b = 2", False),
+        ("a = 1", "a = 2", False),
+        ("a = 1", "call()", True),
+        ("a = 1", "call(a)", False),
+        ("a = call()", "b = 1", True),
+        ("x.a = 1", "call()", False),
+        ("a = x.a", "call()", False),
+        ("a = b[0]", "call(b)", False),
+        ("a = outer", "call()", False),
+        ("call()", "call()", False),
+        ("x.a = 1", "y.b = 2", True),
+        ("x.a = 1", "y.a = 2", False),
+        ("x.a += 1", "x.b[a] += 1", True),
+        ("x.a[b] = 1", "b = 2", False),
+        ("a = max(b, x.c)", "c = min(b, x.c)", True),
+        ("b[0] = 1", "c = 2", False),
+        ("a, b = 1, 2", "c = 3", False),
+        ("a = 1", "return", False),
+    ],
+)
+def test_independence_is_claimed_only_for_certain(one: str, two: str, may: bool) -> None:
+    first, second = ast.parse(one).body[0], ast.parse(two).body[0]
+    local = frozenset("abcxy")
+    assert independent(first, second, local) is may
+    assert independent(second, first, local) is may
+
+
+def typed(n: int, wide: bool, c: Counted | None) -> Counted | None:
+    """Calls with arguments of several types."""
+    if wide:
+        return made(n, wide, c)
+    return made(n, False, c)
+
+
+def made(n: int, wide: bool, c: Counted | None) -> Counted | None:
+    """Nothing but a type."""
+    return c
+
+
+def test_arguments_of_different_types_would_not_compile() -> None:
+    functions = {"made": made}
+    assert isinstance(made, FunctionType)
+    mutants = mutants_of("typed", typed, {"made": made})  # type: ignore[arg-type]
+    swaps = {m.new: m.compiles for m in mutants if m.operator == "arguments"}
+    assert swaps == {
+        "made(wide, n, c)": True,
+        "made(n, c, wide)": False,
+        "made(False, n, c)": True,
+        "made(n, c, False)": False,
+    }
+    assert all(m.compiles for m in mutants_of("typed", typed))  # type: ignore[arg-type]
+    assert functions
+
+
+def maps(n: int) -> tuple[int, Counted | None]:
+    """Two results."""
+    note(Counted())
+    return n, Counted()
+
+
+def single(n: int) -> tuple[bool]:
+    """One."""
+    note(Counted())
+    return (bool(n),)
+
+
+@pytest.mark.parametrize(
+    ("function", "result"),
+    [(maps, "return (0, None)"), (single, "return (False,)"), (made, "return None")],
+)
+def test_an_early_return_is_of_the_function_s_type(function: object, result: str) -> None:
+    assert isinstance(function, FunctionType)
+    news = {m.new for m in mutants_of("f", function) if m.operator == "early return"}
+    assert news == ({f"{result}; ..."} if function is not made else set())
 
 
 def test_names_are_never_left_without_a_value() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import FunctionType
 from typing import Any
 
@@ -40,11 +41,14 @@ PATCHED = replacing(take=toy_port.take_twice)
 
 def hunter(subject: ToySubject | None = None, **plan: Any) -> Hunter:
     worlds = plan.pop("worlds", (WORLD,))
-    return Hunter(subject or ToySubject(), tier(PATCHED), 1, worlds, Plan(**plan))
+    functions = plan.pop("functions", ("take", "fits", "digest_state"))
+    return Hunter(subject or ToySubject(), tier(PATCHED), 1, worlds, Plan(**plan), functions)
 
 
-def mutant(source: str, function: str = "take") -> Mutant:
-    return Mutant(function, "test", "a", "b", 1, 1, source)
+def mutant(source: str, function: str = "take", operator: str = "test") -> Mutant:
+    name = {"take": "take_twice"}.get(function, function)
+    line = getattr(toy_port, name).__code__.co_firstlineno + 2
+    return Mutant(function, operator, "a", "b", 1, line, source)
 
 
 TAKE_TOO_MANY = "def take(n):\n    free[0] = free[0] - n\n    return 0\n"
@@ -80,6 +84,7 @@ def test_a_mutant_that_raises_is_killed_by_every_search() -> None:
     ):
         fate = one.hunt(mutant(CRASH))
         assert (fate.killed_by, fate.how) == (name, "crashed")
+        assert fate.killed
         assert "IndexError" in fate.field
         assert fate.trace
 
@@ -113,7 +118,42 @@ def test_what_a_mutant_broke_may_raise_only_when_it_is_looked_at() -> None:
 def test_a_mutant_that_behaves_alike_survives_everything() -> None:
     fate = hunter(ops=300).hunt(mutant(SAME, "fits"))
     assert (fate.killed_by, fate.how, fate.trace) == ("", "", "")
-    assert fate.ops > 300
+    assert fate.survived
+    assert fate.ran
+    assert fate.ops > 100
+
+
+def test_only_what_runs_the_changed_statement_is_tried() -> None:
+    subject = ToySubject(("give",))
+    fate = hunter(subject, ops=300, worlds=()).hunt(mutant(SAME, "fits"))
+    assert (fate.ops, fate.ran, fate.survived) == (0, False, True)
+
+
+def test_what_would_not_compile_is_no_kill() -> None:
+    typed = mutant("def take(n):\n    return n.count\n")
+    fate = hunter(ops=300).hunt(typed)
+    assert (fate.killed_by, fate.how, fate.compiles) == ("sampler", "crashed", False)
+    assert not fate.killed
+    assert not fate.survived
+    null = mutant("def take(n):\n    return None.count\n")
+    assert hunter(ops=300).hunt(null).killed
+    refused = replace(typed, compiles=False)
+    fate = hunter(ops=300).hunt(refused)
+    assert (fate.ops, fate.killed_by, fate.compiles) == (0, "", False)
+
+
+def test_a_trace_in_which_operations_run_together_kills_too() -> None:
+    subject = ToySubject(("give",))
+    subject.traces = (
+        Trace(
+            "toy",
+            {"pages": 1},
+            (Op("take", {"proc": "A", "n": 1}), Op("take", {"proc": "B", "n": 1})),
+            "0-2/1.1",
+        ),
+    )
+    fate = hunter(subject, worlds=()).hunt(mutant(TAKE_TOO_MANY))
+    assert (fate.killed_by, fate.how, fate.ops) == ("examples", "diverged", 2)
 
 
 def test_a_killing_trace_is_made_smaller_if_asked() -> None:
@@ -134,9 +174,10 @@ def test_an_original_that_raises_is_no_mutant_s_fault() -> None:
     def raises(n: int) -> int:
         return [][n]
 
-    one = Hunter(ToySubject(), tier(replacing(take=raises)), 1, (), Plan())
-    with pytest.raises(FaultError, match="the original step fails by itself"):
-        one.hunt(mutant(SAME, "fits"))
+    subject = ToySubject()
+    subject.traces = (Trace("toy", {"pages": 3}, (Op("take", {"proc": "A", "n": 1}),)),)
+    with pytest.raises(FaultError, match="the original step fails by itself: IndexError"):
+        Hunter(subject, tier(replacing(take=raises)), 1, (), Plan(), ("take",))
 
 
 def test_results_do_not_depend_on_the_number_of_processes() -> None:
@@ -160,17 +201,22 @@ def test_survivors_are_explained_or_counted() -> None:
         Fate(Mutant("fits", "drop", "x", "y", 1, 1, SAME)),
         Fate(mutant(CRASH), killed_by="sampler"),
     ]
-    evidence = evidence_of(fates, {"take: test: a -> b #1": "it is the same"})
+    fates.append(Fate(mutant(CRASH), killed_by="sampler", compiles=False))
+    evidence = evidence_of(fates, {"take: test: a -> b #1": "it is the same"}.get)
     assert (evidence.killed, evidence.explained, evidence.survived) == (1, 1, 1)
+    assert evidence.not_compiled == 1
     assert evidence.survivors == ("fits: drop: x -> y #1",)
+    assert evidence.functions == ("take", "fits")
+    assert evidence.searches == {"sampler": 1}
 
 
 def test_a_run_can_carry_the_score_of_what_a_pair_touches() -> None:
     made = tier(PATCHED)
     assert touched(made, 0, 1) == ["take"]
-    score = hook(ToySubject(), made, (WORLD,), {}, Plan(ops=200))
+    score = hook(ToySubject(), made, (WORLD,), lambda key: None, Plan(ops=200))
     alone = score(PairName(0, 1, "patch", "base"))
     assert alone.killed > alone.survived
+    assert alone.functions == ("take",)
     result = gate.run(Config(ops=500, against="base", mutate=score), ToySubject(), made)
     assert result.pairs[-1].evidence.mutants == alone
     assert isinstance(made.functions(1)["take"], FunctionType)
