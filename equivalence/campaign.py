@@ -36,7 +36,8 @@ CONTROL_LEAST: Final = 500
 MAX_SEEDS: Final = 128
 
 AgainstChoice = Literal["previous", "base", "both"]
-Mutate = Callable[[PairName], MutantEvidence]
+#: The score of a pair: how many planted bugs the searches catch. It ends early when it is told to.
+Mutate = Callable[[PairName, Callable[[], bool]], MutantEvidence]
 
 
 @dataclass(frozen=True, slots=True)

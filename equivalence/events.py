@@ -66,6 +66,13 @@ class Shrinking:
 
 
 @dataclass(frozen=True, slots=True)
+class Mutating:
+    """Bugs are planted in the functions that a pair touches, to see whether they are found."""
+
+    pair: PairName
+
+
+@dataclass(frozen=True, slots=True)
 class DivergenceFound:
     """A counterexample, made minimal."""
 
@@ -116,6 +123,7 @@ Event = (
     | Progress
     | ExploreProgress
     | Shrinking
+    | Mutating
     | DivergenceFound
     | DefectFound
     | PairFinished

@@ -30,6 +30,7 @@ from equivalence.events import (
     DefectFound,
     DivergenceFound,
     Event,
+    Mutating,
     Note,
     OnEvent,
     PairFinished,
@@ -331,7 +332,13 @@ class _Run:
             found.cut_short,
             {row: format_trace(trace) for row, trace in found.reached.items()},
         )
-        mutants = mutate(name) if mutate is not None and not changes.identical else None
+        mutants = None
+        if mutate is not None and not changes.identical and not found.cut_short:
+            limit = self.config.time_limit_s
+            end = None if limit is None else self.started + limit
+            self.tell(Mutating(name))
+            mutants = mutate(name, lambda: self._late(end))
+            self.truncated |= mutants.not_tried > 0 and not self.stop
         return gather(changes, search, self.subject.goals, mutants)
 
     def _coverable(self, step: int, slot: int) -> Points | None:
@@ -467,6 +474,9 @@ class _Run:
     def _note(self, text: str) -> None:
         self.notes.append(text)
         self.tell(Note(text))
+
+    def _late(self, end: float | None) -> bool:
+        return bool(self.stop) or (end is not None and time.monotonic() > end)
 
     def _stopped(self) -> bool:
         return bool(self.stop)

@@ -329,17 +329,28 @@ def _hunt(mutant: Mutant) -> Fate:
     return _hunter.hunt(mutant)
 
 
-def hunt_all(hunter: Hunter, mutants: Sequence[Mutant], jobs: int = 1) -> Iterator[Fate]:
-    """The fates of mutants, in their order.
-
-    Raises:
-        FaultError: the original step raises by itself.
-    """
+def hunt_all(
+    hunter: Hunter,
+    mutants: Sequence[Mutant],
+    jobs: int = 1,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Fate]:
+    """The fates of mutants, in their order, until ``stop``."""
     if jobs == 1:
-        yield from map(hunter.hunt, mutants)
+        for mutant in mutants:
+            if stop():
+                return
+            yield hunter.hunt(mutant)
         return
-    with ProcessPoolExecutor(jobs, get_context("fork"), _adopt, (hunter,)) as pool:
-        yield from pool.map(_hunt, mutants)
+    # Forked, so that what the original does need not be found out again, nor sent.
+    pool = ProcessPoolExecutor(jobs, get_context("fork"), _adopt, (hunter,))
+    try:
+        for future in [pool.submit(_hunt, mutant) for mutant in mutants]:
+            if stop():
+                return
+            yield future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def mutants_in(tier: MutableTier, step: int, names: Iterable[str]) -> list[Mutant]:
@@ -359,8 +370,13 @@ def touched(tier: MutableTier, before: int, after: int) -> list[str]:
 Reasons = Callable[[str], str | None]
 
 
-def evidence_of(fates: Iterable[Fate], reason: Reasons) -> MutantEvidence:
-    """The score, as a result holds it; explained mutants do not count as survivors."""
+def evidence_of(
+    fates: Iterable[Fate], reason: Reasons, mutants: Sequence[Mutant] | None = None
+) -> MutantEvidence:
+    """The score, as a result holds it; explained mutants do not count as survivors.
+
+    ``mutants`` are all that there are, where not every one was searched for.
+    """
     every = list(fates)
     alive = [fate.mutant.key for fate in every if fate.survived]
     unexplained = tuple(key for key in alive if reason(key) is None)
@@ -369,29 +385,51 @@ def evidence_of(fates: Iterable[Fate], reason: Reasons) -> MutantEvidence:
         survived=len(unexplained),
         explained=len(alive) - len(unexplained),
         not_compiled=sum(not fate.compiles for fate in every),
+        not_tried=0 if mutants is None else len(mutants) - len(every),
         survivors=unexplained,
         functions=tuple(dict.fromkeys(fate.mutant.function for fate in every)),
         searches=dict(Counter(fate.killed_by for fate in every if fate.killed).most_common()),
     )
 
 
-def hook(
-    subject: Subject,
-    tier: MutableTier,
-    worlds: Sequence[SmallWorld],
-    reason: Reasons,
-    plan: Plan,
-    jobs: int = 1,
-) -> Callable[[PairName], MutantEvidence]:
-    """What a run calls for the score of one pair: mutants of the functions that it touches."""
+class Scores:
+    """What a run asks for the score of one pair: mutants of the functions that it touches.
 
-    def mutate(name: PairName) -> MutantEvidence:
-        seed = derive_seed(plan.seed, name.before, name.after, "mutants")
-        names = touched(tier, name.before, name.after)
-        mutants = mutants_in(tier, name.after, names)
-        if not mutants:
-            return evidence_of((), reason)
-        hunter = Hunter(subject, tier, name.after, worlds, replace(plan, seed=seed), names)
-        return evidence_of(hunt_all(hunter, mutants, jobs), reason)
+    They are of the pair's second step, so pairs that end in the same step share what was found.
+    """
 
-    return mutate
+    def __init__(
+        self,
+        subject: Subject,
+        tier: MutableTier,
+        worlds: Sequence[SmallWorld],
+        reason: Reasons,
+        plan: Plan,
+        jobs: int = 1,
+    ) -> None:
+        self._subject = subject
+        self._tier = tier
+        self._worlds = worlds
+        self._reason = reason
+        self._plan = plan
+        self._jobs = jobs
+        self._known: dict[tuple[int, str], Fate] = {}
+
+    def __call__(self, name: PairName, stop: Callable[[], bool]) -> MutantEvidence:
+        """The score of a pair; what ``stop`` leaves over is counted.
+
+        Raises:
+            FaultError: the original step fails by itself.
+        """
+        step = name.after
+        mutants = mutants_in(self._tier, step, touched(self._tier, name.before, step))
+        new = [mutant for mutant in mutants if (step, mutant.key) not in self._known]
+        if new and not stop():
+            names = dict.fromkeys(mutant.function for mutant in new)
+            plan = replace(self._plan, seed=derive_seed(self._plan.seed, step, "mutants"))
+            hunter = Hunter(self._subject, self._tier, step, self._worlds, plan, names)
+            for fate in hunt_all(hunter, new, self._jobs, stop):
+                self._known[step, fate.mutant.key] = fate
+        places = [(step, mutant.key) for mutant in mutants]
+        fates = [self._known[place] for place in places if place in self._known]
+        return evidence_of(fates, self._reason, mutants)

@@ -57,6 +57,8 @@ def remark(event: Event) -> str | None:
     match event:
         case events.Shrinking(what, ops):
             return f"  making a trace of {ops} ops minimal: {one_line(what, 100)}"
+        case events.Mutating(pair):
+            return f"  planting bugs in what {name_of(pair)} touches"
         case events.DivergenceFound(_, found):
             return f"  diverged in {one_line(found.field)}, trace of {found.ops} ops"
         case events.DefectFound(found):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
 import reports.terminal
 from equivalence import gate
-from equivalence.campaign import PROFILES, Config
+from equivalence.backends.port_tier import PortTier
+from equivalence.campaign import PROFILES, Config, Mutate
 from equivalence.cli import consoles
 from equivalence.cli.choose import Chosen, built_in, choose
 from equivalence.cli.errors import InputError
@@ -26,6 +27,7 @@ from equivalence.cli.options import (
 )
 from equivalence.cli.output import DEFAULT, WRITERS, Formats, write_all
 from equivalence.cli.progress import progress
+from equivalence.mutate import Plan, Scores
 from equivalence.store import StoreError
 from equivalence.subject import WorldError
 from models.schema.trace import TraceError
@@ -149,9 +151,29 @@ def _config(ctx: click.Context, options: dict[str, Any], chosen: Chosen) -> Conf
         # What a built-in series declares is our own word, not the patches'.
         trust_patches=options["trust_trailers"] or options["series"] in built_in(),
         command=command_line(ctx),
+        mutate=_scores(options, chosen),
         replay=replay_command(chosen, options["relation"]),
         series=chosen.option,
     )
+
+
+#: Profiles that plant bugs in the functions that a pair touches, and the traces drawn for that, in
+#: operations.
+PLANTING: Final = {"ci": 10_000, "nightly": 50_000}
+
+
+def _scores(options: dict[str, Any], chosen: Chosen) -> Mutate | None:
+    """What plants bugs in a run; None: nothing does."""
+    ops = PLANTING.get(options["profile"])
+    if ops is None or options["ops"] is not None or not isinstance(chosen.tier, PortTier):
+        return None
+    from equivalence.subjects.hugetlb.mutation import explained
+    from equivalence.subjects.hugetlb.worlds import WORLDS
+
+    states = 300 if options["profile"] == "nightly" else 0
+    plan = Plan(ops, states, options["seed"], options["relation"])
+    worlds = WORLDS if states else ()
+    return Scores(chosen.subject, chosen.tier, worlds, explained, plan, options["jobs"])
 
 
 def _traces(chosen: Chosen) -> str:

@@ -240,13 +240,15 @@ class MutantEvidence(Model):
     """Planted bugs in the functions that a pair touches: how many the same searches catch.
 
     ``explained`` ones cannot be told from the original, each with its reason; ``survived`` are all
-    others that were not caught. ``not_compiled`` would be no program in C and count nowhere else.
+    others that were not caught. ``not_compiled`` would be no program in C and count nowhere else;
+    ``not_tried`` are what was left when the time was over.
     """
 
     killed: Count
     survived: Count
     explained: Count = 0
     not_compiled: Count = 0
+    not_tried: Count = 0
     survivors: tuple[Text, ...] = ()
     functions: tuple[Text, ...] = ()
     #: Search -> how many it killed.

@@ -481,7 +481,7 @@ def test_events_tell_the_run_in_order() -> None:
 def test_mutants_are_asked_for_when_there_is_something_to_mutate() -> None:
     asked: list[tuple[int, int]] = []
 
-    def mutate(name: Any) -> MutantEvidence:
+    def mutate(name: Any, stop: Any) -> MutantEvidence:
         asked.append((name.before, name.after))
         return MutantEvidence(killed=2, survived=1, survivors=("m1",))
 

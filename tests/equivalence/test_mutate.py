@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from types import FunctionType
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from equivalence import gate, mutate
+from equivalence.backends.port_tier import PortTier
 from equivalence.campaign import Config
 from equivalence.driver import FaultError, Lockstep
+from equivalence.edit import edit
 from equivalence.events import PairName
 from equivalence.explorer import SmallWorld
 from equivalence.mutants import Mutant
@@ -19,8 +22,8 @@ from equivalence.mutate import (
     Fate,
     Hunter,
     Plan,
+    Scores,
     evidence_of,
-    hook,
     hunt_all,
     mutants_in,
     touched,
@@ -210,13 +213,50 @@ def test_survivors_are_explained_or_counted() -> None:
     assert evidence.searches == {"sampler": 1}
 
 
+def never() -> bool:
+    return False
+
+
+def scores(made: PortTier, worlds: Sequence[SmallWorld] = (WORLD,)) -> Scores:
+    return Scores(ToySubject(), made, worlds, lambda key: None, Plan(ops=200))
+
+
 def test_a_run_can_carry_the_score_of_what_a_pair_touches() -> None:
     made = tier(PATCHED)
     assert touched(made, 0, 1) == ["take"]
-    score = hook(ToySubject(), made, (WORLD,), lambda key: None, Plan(ops=200))
-    alone = score(PairName(0, 1, "patch", "base"))
+    alone = scores(made)(PairName(0, 1, "patch", "base"), never)
     assert alone.killed > alone.survived
-    assert alone.functions == ("take",)
-    result = gate.run(Config(ops=500, against="base", mutate=score), ToySubject(), made)
+    assert (alone.functions, alone.not_tried) == (("take",), 0)
+    result = gate.run(Config(ops=500, against="base", mutate=scores(made)), ToySubject(), made)
     assert result.pairs[-1].evidence.mutants == alone
     assert isinstance(made.functions(1)["take"], FunctionType)
+
+
+def test_pairs_that_end_in_one_step_share_what_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    same = edit(toy_port.fits, "free[0] >= n", "not free[0] < n")
+    made = tier(PATCHED, replacing(fits=same))
+    score = scores(made)
+    both = score(PairName(0, 2, "patch", "base"), never)
+    monkeypatch.setattr(Hunter, "hunt", None)
+    last = score(PairName(1, 2, "patch", "previous"), never)
+    assert both.functions == ("fits", "take")
+    assert last.functions == ("fits",)
+    assert 0 < last.killed < both.killed
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_hunt_ends_when_it_is_told_to(jobs: int) -> None:
+    one = hunter(ops=100)
+    mutants = mutants_in(tier(PATCHED), 1, ["take"])
+    answers = iter([False, False, True])
+    assert len(list(hunt_all(one, mutants, jobs, lambda: next(answers)))) == 2
+
+
+def test_what_is_left_when_the_time_is_over_is_counted() -> None:
+    made = tier(PATCHED)
+    nothing = scores(made)(PairName(0, 1, "patch", "base"), lambda: True)
+    assert nothing.killed == 0
+    assert nothing.not_tried == len(mutants_in(made, 1, ["take"]))
+    answers = iter([False] * 3 + [True] * 100)
+    some = scores(made)(PairName(0, 1, "patch", "base"), lambda: next(answers))
+    assert some.not_tried == nothing.not_tried - 2
