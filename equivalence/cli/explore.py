@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -30,6 +30,9 @@ from equivalence.explorer import MAX_STATES, Bounds, SmallWorld
 from equivalence.store import StoreError
 from equivalence.subject import WorldError
 from models.schema.trace import TraceError
+
+#: Whose operations and worlds the named worlds are made of.
+SUBJECT: Final = "hugetlb"
 
 
 @click.command()
@@ -97,7 +100,12 @@ def explore(ctx: click.Context, /, **options: Any) -> int:
     worlds = _choose(options["names"], WORLDS)
     out: Path = options["out"]
     chosen = choose(options["series"])
+    if chosen.subject.name != SUBJECT:
+        msg = f"the named worlds are of subject {SUBJECT!r}, and the series is of "
+        raise InputError(f"{msg}{chosen.subject.name!r}; expected a series of {SUBJECT}")
     prepare_folder(out)
+    if options["checkpoints"] is not None:
+        prepare_folder(options["checkpoints"], "--checkpoints")
     config = Config(
         profile="none",
         ops=CONTROL_LEAST,

@@ -49,7 +49,7 @@ def load_result(path: Path) -> Result:
         raise InputError(str(error)) from error
 
 
-def prepare_folder(folder: Path) -> None:
+def prepare_folder(folder: Path, option: str = "--out") -> None:
     """Make a folder and see that it can be written, before hours are spent on what goes there.
 
     Raises:
@@ -60,10 +60,10 @@ def prepare_folder(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable(folder, error, option) from error
 
 
-def save(path: Path, text: str) -> None:
+def save(path: Path, text: str, option: str = "--out") -> None:
     """Write a file; an old one stays whole until the new one is.
 
     Raises:
@@ -72,11 +72,11 @@ def save(path: Path, text: str) -> None:
     try:
         write_atomically(path, text)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable(path, error, option) from error
 
 
-def unwritable(path: Path, error: OSError) -> InputError:
-    """The message for a path that cannot be written."""
+def unwritable(path: Path, error: OSError, option: str) -> InputError:
+    """The message for a path that cannot be written, which ``option`` names."""
     reason = error.strerror or error
-    msg = f"{path}: cannot be written ({reason}); name another with --out or correct its rights"
+    msg = f"{path}: cannot be written ({reason}); name another with {option} or correct its rights"
     return InputError(msg)

@@ -85,8 +85,6 @@ class Duration(click.ParamType[float]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Seconds."""
-        if isinstance(value, float):
-            return value
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)?", str(value))
         if match is None or not float(match[1]):
             self.fail(f"{value!r} is no duration, expected one such as 60s, 5m or 1h", param, ctx)

@@ -47,8 +47,6 @@ class Formats(click.ParamType[tuple[str, ...]]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
         """The formats of a text such as ``html,json``; each once."""
-        if isinstance(value, tuple):
-            return value
         wanted = [word.strip() for word in str(value).split(",") if word.strip()]
         unknown = [word for word in wanted if word not in WRITERS]
         if unknown or not wanted:
