@@ -71,6 +71,13 @@ def hugetlb_unshare_pmds(vma: VmArea, start: int, end: int, take_locks: bool) ->
         hugetlb_vma_unlock_write(vma)
 
 
+@ported("mm/hugetlb.c", "hugetlb_unshare_all_pmds")
+def hugetlb_unshare_all_pmds(vma: VmArea) -> None:
+    """Unshare every table that the mapping has for itself."""
+    start, end = -(-vma.vm_start // PUD_SIZE) * PUD_SIZE, vma.vm_end & PUD_MASK
+    hugetlb_unshare_pmds(vma, start, end, True)
+
+
 @ported("mm/hugetlb.c", "hugetlb_split")
 def hugetlb_split(vma: VmArea, addr: int) -> None:
     """Unshare the tables around ``addr`` (bytes) in the middle of a split, whose locks are held."""

@@ -15,7 +15,7 @@ from types import CodeType, FunctionType
 
 from equivalence.backends.instrument import instrument
 from equivalence.backends.port import Conventions, PortSystem
-from equivalence.series import Series, Step, c_name, same_code, source_tree
+from equivalence.series import DeadBranch, Series, Step, c_name, same_code, source_tree
 from equivalence.subject import Change, Changes, PatchInfo, Role, System
 
 
@@ -114,16 +114,48 @@ class PortTier:
 
     def _reasons(self, name: str, function: FunctionType | None) -> dict[str, str]:
         """Points of a function that cannot run -> why."""
-        return {
-            f"{node.lineno}:{node.col_offset} {str(dead.outcome).lower()}": dead.reason
-            for patch in self.source.patches
-            for dead in patch.dead
-            if dead.function == name and function is not None
-            for test in ast.walk(source_tree(function))
-            if isinstance(test, ast.If) and ast.unparse(test.test) == dead.test
-            for node in ast.walk(test.test)
-            if isinstance(node, ast.expr) and ast.unparse(node) == dead.operand
-        }
+        reasons: dict[str, str] = {}
+        for patch in self.source.patches:
+            for dead in patch.dead:
+                if dead.function == name and function is not None:
+                    reasons.update(_dead_points(name, function, dead))
+        return reasons
+
+
+def _dead_points(name: str, function: FunctionType, dead: DeadBranch) -> dict[str, str]:
+    """The outcome that cannot happen, and everything in the block that it would lead to."""
+    found: set[str] = set()
+    blocks: list[list[ast.stmt]] = []
+    for branch in ast.walk(source_tree(function)):
+        if not isinstance(branch, ast.If) or ast.unparse(branch.test) != dead.test:
+            continue
+        for node in ast.walk(branch.test):
+            if isinstance(node, ast.expr) and ast.unparse(node) == dead.operand:
+                found.add(f"{node.lineno}:{node.col_offset} {str(dead.outcome).lower()}")
+        never = _never(branch.test, dead)
+        blocks += [branch.body] if True in never else []
+        blocks += [branch.orelse] if False in never else []
+    lines = {
+        line
+        for block in blocks
+        for statement in block
+        for line in range(statement.lineno, (statement.end_lineno or statement.lineno) + 1)
+    }
+    return dict.fromkeys([*found, *_points_on(name, function, frozenset(lines))], dead.reason)
+
+
+def _never(test: ast.expr, dead: DeadBranch) -> set[bool]:
+    """The truth values that a condition cannot have."""
+    if ast.unparse(test) == dead.operand:
+        return {dead.outcome}
+    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+        return {not value for value in _never(test.operand, dead)}
+    if isinstance(test, ast.BoolOp):
+        decisive = isinstance(test.op, ast.And)
+        parts = [_never(value, dead) for value in test.values]
+        # One part that is never true makes a conjunction never true; and the other way round.
+        return {decisive} if any(decisive in part for part in parts) else set()
+    return set()
 
 
 def changed_lines(

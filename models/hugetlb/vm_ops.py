@@ -140,6 +140,12 @@ def hugetlb_unshare_pmds(vma: VmArea, start: int, end: int) -> None:
     hugetlb_vma_unlock_write(vma)
 
 
+@ported("mm/hugetlb.c", "hugetlb_unshare_all_pmds")
+def hugetlb_unshare_all_pmds(vma: VmArea) -> None:
+    """Unshare every table that the mapping has for itself."""
+    hugetlb_unshare_pmds(vma, -(-vma.vm_start // PUD_SIZE) * PUD_SIZE, vma.vm_end & PUD_MASK)
+
+
 @ported("mm/hugetlb.c", "hugetlb_vm_op_pagesize")
 def hugetlb_vm_op_pagesize(vma: VmArea) -> int:
     """Bytes of the mapping's pages."""

@@ -37,6 +37,7 @@ from models.kernel.userfaultfd import (
     sys_uffd_poison,
     sys_uffd_register,
     sys_uffd_unregister,
+    sys_uffd_writeprotect,
 )
 
 if TYPE_CHECKING:
@@ -171,19 +172,21 @@ def op_uffd_copy(args: Args) -> Outcome:
     """UFFDIO_COPY of pages, the first of which begins with the operation's number.
 
     With ``cold`` the source was never touched: the copy with locks held fails, and the words are 0.
+    With ``wp`` the pages are write-protected from the start.
     """
     found = filled_range(args)
     if found is None:
         return refuse()
-    return finish(sys_uffd_copy(found[0], op_number, found[1], bool(args.get("cold", 0))))
+    cold, protect = bool(args.get("cold", 0)), bool(args.get("wp", 0))
+    return finish(sys_uffd_copy(found[0], op_number, found[1], cold, protect))
 
 
 def op_uffd_continue(args: Args) -> Outcome:
-    """UFFDIO_CONTINUE of pages of a mapping."""
+    """UFFDIO_CONTINUE of pages of a mapping, write-protected with ``wp``."""
     found = filled_range(args)
     if found is None:
         return refuse()
-    return finish(sys_uffd_continue(*found))
+    return finish(sys_uffd_continue(*found, bool(args.get("wp", 0))))
 
 
 def op_uffd_poison(args: Args) -> Outcome:
@@ -192,6 +195,15 @@ def op_uffd_poison(args: Args) -> Outcome:
     if found is None:
         return refuse()
     return finish(sys_uffd_poison(*found))
+
+
+def op_uffd_writeprotect(args: Args) -> Outcome:
+    """UFFDIO_WRITEPROTECT of a part of a mapping, or with ``resolve`` the end of that."""
+    task = begin(args["proc"])
+    found = page_range(task, args) if task is not None else None
+    if found is None:
+        return refuse()
+    return finish(sys_uffd_writeprotect(found[1], found[2], not args.get("resolve", 0)))
 
 
 # ---- guests ----

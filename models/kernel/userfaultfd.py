@@ -1,5 +1,5 @@
 # Fidelity: DUP
-"""userfaultfd on huge pages (fs/userfaultfd.c, mm/userfaultfd.c): COPY, CONTINUE, POISON.
+"""userfaultfd on huge pages (fs/userfaultfd.c, mm/userfaultfd.c).
 
 A process has one context at most, with UFFD_FEATURE_SIGBUS: a fault that a handler would have to
 answer ends in SIGBUS instead of waiting for it. The source of a copy is no memory of its own: the
@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from models.hugetlb.protect import MM_CP_UFFD_WP_RESOLVE
+from models.hugetlb.protect import MM_CP_UFFD_WP, MM_CP_UFFD_WP_RESOLVE
 from models.hugetlb.structs import huge_page_size
-from models.hugetlb.uffd import MFILL_ATOMIC_CONTINUE, MFILL_ATOMIC_COPY, MFILL_ATOMIC_POISON
+from models.hugetlb.uffd import (
+    MFILL_ATOMIC_CONTINUE,
+    MFILL_ATOMIC_COPY,
+    MFILL_ATOMIC_POISON,
+    MFILL_ATOMIC_WP,
+)
 from models.kernel.errno import EAGAIN, EEXIST, EFAULT, EINVAL, ENOENT, ENOMEM, EPERM, IS_ERR
 from models.kernel.locks import RWSem, down_read, down_write, up_read, up_write
 from models.kernel.machine import bug_on, warn_on
@@ -29,12 +34,17 @@ from models.kernel.structs import (
     Folio,
     VmArea,
 )
-from models.kernel.vmfault import UFFD_FEATURE_SIGBUS, userfaultfd_wp
+from models.kernel.vmfault import (
+    UFFD_FEATURE_SIGBUS,
+    uffd_disable_huge_pmd_share,
+    userfaultfd_wp,
+)
 
 if TYPE_CHECKING:
     from models.hugetlb.fault import hugetlb_fault_mutex_hash, hugetlb_fault_mutex_table
     from models.hugetlb.inline import hstate_vma, hugetlb_linear_page_index
     from models.hugetlb.uffd import hugetlb_mfill_atomic_pte, uffd_flags_mode_is
+    from models.hugetlb.vm_ops import hugetlb_unshare_all_pmds
     from models.hugetlb.vma_resv import hugetlb_vma_lock_read, hugetlb_vma_unlock_read
     from models.kernel.locks import mutex_lock, mutex_unlock
     from models.kernel.machine import machine
@@ -149,6 +159,8 @@ def userfaultfd_register_range(ctx: UserfaultfdCtx, start: int, end: int, vm_fla
                 return error
             vma.vm_flags = (vma.vm_flags & ~VM_UFFD_FLAGS) | vm_flags
             vma.uffd = ctx
+            if uffd_disable_huge_pmd_share(vma):
+                hugetlb_unshare_all_pmds(vma)
         start = vma.vm_end
         vma = find_vma(mm, start)
     return 0
@@ -187,7 +199,7 @@ def userfaultfd_clear_vma(vma: VmArea, start: int, end: int) -> int:
     """Take a part of a vma (bytes) out of its context: 0 or -errno."""
     assert vma.vm_mm is not None
     if userfaultfd_wp(vma):
-        change_protection(vma, start, end, MM_CP_UFFD_WP_RESOLVE)
+        uffd_wp_range(vma, start, end - start, False)
     error = vma_modify_flags(vma.vm_mm, vma, start, end)
     if error:
         return error
@@ -308,6 +320,11 @@ def mfill_atomic(
     if IS_ERR(dst_vma):
         return dst_vma
     down_read(ctx.map_changing_lock)
+    # What is filled can be protected only where protection was asked for.
+    if flags & MFILL_ATOMIC_WP and not userfaultfd_wp(dst_vma):
+        up_read(ctx.map_changing_lock)
+        up_read(ctx.mm.mmap_lock)
+        return -EINVAL
     return mfill_atomic_hugetlb(ctx, dst_vma, dst_start, src_start, length, flags)
 
 
@@ -324,18 +341,67 @@ def uffd_fill(dst: int, src: int, length: int, flags: int) -> int:
 
 
 @ported("fs/userfaultfd.c", "userfaultfd_copy")
-def sys_uffd_copy(dst: int, src: int, length: int, cold: bool) -> int:
+def sys_uffd_copy(dst: int, src: int, length: int, cold: bool, protect: bool) -> int:
     """UFFDIO_COPY by the running task, in bytes, from ``cold`` or touched memory: 0 or -errno."""
-    return uffd_fill(dst, COLD_SOURCE if cold else src, length, MFILL_ATOMIC_COPY)
+    flags = MFILL_ATOMIC_COPY | (MFILL_ATOMIC_WP if protect else 0)
+    return uffd_fill(dst, COLD_SOURCE if cold else src, length, flags)
 
 
 @ported("fs/userfaultfd.c", "userfaultfd_continue")
-def sys_uffd_continue(start: int, length: int) -> int:
+def sys_uffd_continue(start: int, length: int, protect: bool) -> int:
     """UFFDIO_CONTINUE by the running task, in bytes: 0 or -errno."""
-    return uffd_fill(start, 0, length, MFILL_ATOMIC_CONTINUE)
+    return uffd_fill(start, 0, length, MFILL_ATOMIC_CONTINUE | (MFILL_ATOMIC_WP if protect else 0))
 
 
 @ported("fs/userfaultfd.c", "userfaultfd_poison")
 def sys_uffd_poison(start: int, length: int) -> int:
     """UFFDIO_POISON by the running task, in bytes: 0 or -errno."""
     return uffd_fill(start, 0, length, MFILL_ATOMIC_POISON)
+
+
+# ---- write protection ----
+
+
+@ported("mm/userfaultfd.c", "uffd_wp_range")
+def uffd_wp_range(dst_vma: VmArea, start: int, length: int, enable_wp: bool) -> int:
+    """Write-protect a part of a vma (bytes), or end that: base pages changed, or -ENOMEM."""
+    flags = MM_CP_UFFD_WP if enable_wp else MM_CP_UFFD_WP_RESOLVE
+    return change_protection(dst_vma, start, start + length, flags)
+
+
+@ported("mm/userfaultfd.c", "mwriteprotect_range")
+def mwriteprotect_range(ctx: UserfaultfdCtx, start: int, length: int, enable_wp: bool) -> int:
+    """Write-protect ``length`` bytes from ``start`` of a context, or end that: 0 or -errno."""
+    dst_mm = ctx.mm
+    end = start + length
+    down_read(dst_mm.mmap_lock)
+    down_read(ctx.map_changing_lock)
+    err = -ENOENT
+    dst_vma = find_vma_intersection(dst_mm, start, end)
+    while dst_vma is not None and dst_vma.vm_start < end:
+        if not userfaultfd_wp(dst_vma):
+            err = -ENOENT
+            break
+        page_mask = huge_page_size(hstate_vma(dst_vma)) - 1
+        if start & page_mask or length & page_mask:
+            err = -EINVAL
+            break
+        first, last = max(dst_vma.vm_start, start), min(dst_vma.vm_end, end)
+        err = uffd_wp_range(dst_vma, first, last - first, enable_wp)
+        if err < 0:
+            break
+        err = 0
+        dst_vma = find_vma(dst_mm, dst_vma.vm_end)
+    up_read(ctx.map_changing_lock)
+    up_read(dst_mm.mmap_lock)
+    return err
+
+
+@ported("fs/userfaultfd.c", "userfaultfd_writeprotect")
+def sys_uffd_writeprotect(start: int, length: int, enable_wp: bool) -> int:
+    """UFFDIO_WRITEPROTECT by the running task, in bytes: 0 or -errno."""
+    assert machine.current is not None
+    ret = validate_range(start, length)
+    if ret:
+        return ret
+    return mwriteprotect_range(userfaultfd_of(machine.current), start, length, enable_wp)

@@ -104,6 +104,12 @@ def userfaultfd_wp(vma: VmArea) -> bool:
     return vma.vm_flags & VM_UFFD_WP != 0
 
 
+@ported("include/linux/userfaultfd_k.h", "uffd_disable_huge_pmd_share")
+def uffd_disable_huge_pmd_share(vma: VmArea) -> bool:
+    """Whether userfaultfd must see each process's entries for themselves."""
+    return vma.vm_flags & (VM_UFFD_WP | VM_UFFD_MINOR) != 0
+
+
 @ported("include/linux/userfaultfd_k.h", "userfaultfd_wp_async")
 def userfaultfd_wp_async(vma: VmArea) -> bool:
     """Whether the kernel resolves write protection by itself: contexts here never ask for that."""

@@ -240,6 +240,144 @@ _TEXTS: Final = (
     uffd_copy proc=A map=m1 page=0 len=1
     munmap proc=A map=m1
     """,
+    """
+    # A page with a memory error is in a mapping that fork copies.
+    world nodes=1 nr_hugepages=3
+    spawn id=A
+    mmap proc=A map=m1 type=private len=2
+    touch_write proc=A map=m1 page=0
+    touch_write proc=A map=m1 page=1
+    madvise proc=A map=m1 advice=hwpoison start=0 len=1
+    fork proc=A child=B
+    touch_read proc=B map=m1 page=0
+    touch_read proc=B map=m1 page=1
+    """,
+    """
+    # A page that userfaultfd protects is in a mapping that fork copies.
+    world nodes=1 nr_hugepages=3
+    spawn id=A
+    mmap proc=A map=m1 type=private len=2
+    touch_write proc=A map=m1 page=0
+    uffd_register proc=A map=m1 mode=wp
+    uffd_writeprotect proc=A map=m1
+    touch_write proc=A map=m1 page=0
+    fork proc=A child=B
+    touch_write proc=B map=m1 page=0
+    uffd_writeprotect proc=A map=m1 resolve=1
+    touch_write proc=A map=m1 page=0
+    """,
+    """
+    # Pages of a file, mapped for reading in private mappings that userfaultfd protects.
+    world nodes=2 nr_hugepages=4
+    spawn id=A
+    mount mount=h0
+    open proc=A fd=f1 mount=h0 name=x
+    fallocate proc=A fd=f1 off=0 len=2
+    mmap proc=A map=m1 type=private len=2 fd=f1
+    touch_read proc=A map=m1 page=0
+    uffd_register proc=A map=m1 mode=wp
+    uffd_writeprotect proc=A map=m1 start=0 len=1
+    touch_write proc=A map=m1 page=0
+    uffd_writeprotect proc=A map=m1 start=0 len=1 resolve=1
+    touch_write proc=A map=m1 page=0
+    touch_write proc=A map=m1 page=1
+    mmap proc=A map=m2 type=private len=2 fd=f1 noreserve=1
+    touch_read proc=A map=m2 page=0
+    touch_write proc=A map=m2 page=0
+    """,
+    """
+    # The same in a shared mapping, whose entries stay read-only when the protection ends.
+    world nodes=1 nr_hugepages=2
+    spawn id=A
+    mmap proc=A map=m1 type=shared len=2
+    touch_write proc=A map=m1 page=0
+    uffd_register proc=A map=m1 mode=wp
+    uffd_writeprotect proc=A map=m1
+    touch_write proc=A map=m1 page=0
+    touch_read proc=A map=m1 page=1
+    uffd_writeprotect proc=A map=m1 resolve=1
+    touch_write proc=A map=m1 page=0
+    uffd_unregister proc=A map=m1
+    touch_write proc=A map=m1 page=1
+    """,
+    """
+    # The last page goes out of use: its contents move to a temporary page of the same node.
+    world nodes=1 nr_hugepages=1
+    spawn id=A
+    mmap proc=A map=m1 type=private len=1
+    touch_write proc=A map=m1 page=0
+    soft_offline node=0 frame=0
+    touch_read proc=A map=m1 page=0
+    """,
+    """
+    # A surplus page moves to a temporary page of another node.
+    world nodes=2 nr_overcommit_hugepages=2
+    spawn id=A
+    mmap proc=A map=m1 type=private len=1
+    touch_write proc=A map=m1 page=0
+    migrate_pages proc=A from=0 to=1
+    touch_read proc=A map=m1 page=0
+    """,
+    """
+    # Mappings of more than 1 GiB are split: inside, at and beyond what they have of it whole.
+    world nodes=1 nr_hugepages=4
+    spawn id=A
+    mmap proc=A map=m1 type=shared len=1024 noreserve=1
+    touch_write proc=A map=m1 page=0
+    touch_write proc=A map=m1 page=512
+    munmap proc=A map=m1 start=512 len=1
+    munmap proc=A map=m1 start=1 len=1
+    munmap proc=A map=m1 start=3 len=1
+    mmap proc=A map=m2 type=shared len=520 noreserve=1
+    touch_write proc=A map=m2 page=514
+    munmap proc=A map=m2 start=512 len=1
+    mmap proc=A map=m3 type=shared len=520 noreserve=1
+    munmap proc=A map=m3 start=1 len=1
+    munmap proc=A map=m3 start=510 len=1
+    mmap proc=A map=m4 type=private len=512 noreserve=1
+    munmap proc=A map=m4 start=1 len=1
+    mmap proc=A map=m5 type=shared len=1540 noreserve=1
+    munmap proc=A map=m5 start=1 len=1
+    munmap proc=A map=m5 start=3 len=1
+    mmap proc=A map=m6 type=private len=5 noreserve=1
+    munmap proc=A map=m6 start=1 len=1
+    munmap proc=A map=m6 start=3 len=1
+    """,
+    """
+    # Fork cannot copy a pinned page, as reading it fails.
+    world nodes=1 nr_hugepages=3
+    spawn id=A
+    mmap proc=A map=m1 type=private len=1
+    touch_write proc=A map=m1 page=0
+    pin proc=A pin=p1 map=m1
+    fail_copy what=page count=1
+    fork proc=A child=B
+    fork proc=A child=B
+    """,
+    """
+    # The owner takes the page from its child, whose write waits for the page's lock meanwhile.
+    world nodes=1 nr_hugepages=1
+    schedule choices=4-2/18.1
+    spawn id=A
+    mmap proc=A map=m1 type=private len=1
+    touch_write proc=A map=m1 page=0
+    fork proc=A child=B
+    touch_write proc=A map=m1 page=0
+    touch_write proc=B map=m1 page=0
+    touch_write proc=A map=m1 page=0
+    """,
+    """
+    # Tables of 1 GiB that userfaultfd wants to see are unshared; what has none whole has nothing.
+    world nodes=1 nr_hugepages=2
+    spawn id=A
+    mmap proc=A map=m1 type=shared len=1024 noreserve=1
+    touch_write proc=A map=m1 page=0
+    uffd_register proc=A map=m1 mode=minor
+    mmap proc=A map=m2 type=shared len=2 noreserve=1
+    uffd_register proc=A map=m2 mode=wp
+    mmap proc=A map=m3 type=private len=2 noreserve=1
+    uffd_register proc=A map=m3 mode=wp
+    """,
 )
 
 

@@ -48,6 +48,7 @@ _GROUPS: tuple[tuple[float, float, tuple[str, ...]], ...] = (
     (0.15, 8.0, ("cgroup_attach", "cgroup_mems")),
     (0.15, 4.0, ("uffd_register", "uffd_copy", "uffd_continue", "uffd_poison", "fail_copy")),
     (0.15, 1.0, ("uffd_unregister",)),
+    (0.1, 5.0, ("uffd_writeprotect", "uffd_register")),
     (0.25, 5.0, ("pin", "unpin", "memfd_pin_folios")),
     (0.12, 3.0, ("hard_offline", "soft_offline", "unpoison")),
     (0.15, 4.0, ("dissolve", "clear_range", "demote")),
@@ -76,7 +77,11 @@ _THEN: dict[str, tuple[str, ...]] = {
     "cgroup_set": ("mmap", "touch_write"),
     "cgroup_mems": ("cgroup_attach", "mmap", "touch_write"),
     "pin": ("fork", "fork", "fork", "touch_write"),
-    "uffd_register": ("uffd_copy", "uffd_copy", "uffd_continue", "uffd_poison", "fail_copy"),
+    "uffd_register": (
+        *("uffd_copy", "uffd_copy", "uffd_continue", "uffd_poison"),
+        *("fail_copy", "uffd_writeprotect"),
+    ),
+    "uffd_writeprotect": ("touch_write", "fork", "munmap", "uffd_writeprotect"),
     "fail_copy": ("uffd_copy", "uffd_copy", "fork"),
     "fail_kmalloc": ("fallocate", "fallocate", "mmap", "munmap", "madvise", "touch_write"),
     "fail_charge": ("mmap", "touch_write"),
@@ -103,6 +108,7 @@ _NEEDS = {
     **dict.fromkeys(("set_interleave_weight", "guest_create"), "nothing"),
     **dict.fromkeys(("pin", "uffd_register", "uffd_unregister"), "mapping"),
     **dict.fromkeys(("uffd_copy", "uffd_continue", "uffd_poison"), "watched"),
+    "uffd_writeprotect": "watched",
     "memfd_pin_folios": "file",
     "cgroup_mems": "cgroup",
     **dict.fromkeys(("guest_alloc", "guest_free", "guest_destroy"), "guest"),
@@ -583,7 +589,7 @@ class HugetlbGenerator:
 
     _uffd_unregister = _part
 
-    def _uffd_continue(self) -> dict[str, Scalar]:
+    def _filled(self) -> dict[str, Scalar]:
         """Into what userfaultfd watches, mostly; one page or all."""
         watched = self._watched
         if watched is None or self._random() < 0.1:
@@ -596,7 +602,21 @@ class HugetlbGenerator:
             return {"proc": proc, "map": name, "page": 0, "len": length}
         return {"proc": proc, "map": name, "page": int(self._random() * length)}
 
-    _uffd_poison = _uffd_continue
+    _uffd_poison = _filled
+
+    def _uffd_continue(self) -> dict[str, Scalar]:
+        args = self._filled()
+        if self._random() < 0.15:
+            args["wp"] = 1
+        return args
+
+    def _uffd_writeprotect(self) -> dict[str, Scalar]:
+        args = self._filled()
+        args["start"] = args.pop("page")
+        args.setdefault("len", 1)
+        if self._random() < 0.3:
+            args["resolve"] = 1
+        return args
 
     def _uffd_copy(self) -> dict[str, Scalar]:
         args = self._uffd_continue()

@@ -18,7 +18,9 @@ from typing import Final
 from equivalence.shrink import Shrinker
 from equivalence.subjects.hugetlb import recorder
 from equivalence.subjects.hugetlb.calibration import Calibration, Disagreement, Replayer, Session
+from equivalence.subjects.hugetlb.corpus import corpus
 from equivalence.subjects.hugetlb.generator import HugetlbGenerator
+from equivalence.subjects.hugetlb.likeness import LikeRecordings, by_profile
 from equivalence.subjects.hugetlb.ops import OPS
 from equivalence.subjects.hugetlb.recording import (
     REFUSED_OP,
@@ -50,12 +52,20 @@ WORLDS: Final[Mapping[str, Sequence[Scalar]]] = {
 
 
 class Drawn:
-    """Operations of one seed that the recorder can make, each after the answer to the last."""
+    """Operations of one seed that the recorder can make, each after the answer to the last.
+
+    Every second trace is drawn like the recordings of one profile.
+    """
 
     def __init__(self, seed: int, number: int) -> None:
         self._rng = Random(f"{seed}/{number}")
-        kinds = set(recorder.operations())
-        self._generator = HugetlbGenerator([kind for kind in OPS if kind in kinds])
+        #: How many operations the trace is meant to have.
+        self.length = LENGTH
+        self._generator = _generator()
+        if number % 2:
+            profiles = tuple(by_profile(corpus()).values())
+            like = LikeRecordings(profiles[int(self._rng.random() * len(profiles))])
+            self._generator, self.length = like, like.length(self._rng)
         drawn = self._generator.world(self._rng)
         self.world: Args = {key: drawn[key] for key in WORLDS}
         self._generator.start(self.world)
@@ -73,6 +83,11 @@ class Drawn:
         """What the kernel answered; None if it was not asked."""
         ret = -1 if line is None else int(line["result"]["ret"])
         self._generator.saw(op, Outcome(ret, None if ret == 0 else "EINVAL"))
+
+
+def _generator() -> HugetlbGenerator:
+    kinds = set(recorder.operations())
+    return HugetlbGenerator([kind for kind in OPS if kind in kinds])
 
 
 @dataclass(slots=True)
@@ -119,7 +134,7 @@ class LiveCalibration:
         self._system = system
         self._watch = watch
 
-    def run(self, ops: int, seed: int, length: int = LENGTH) -> Live:
+    def run(self, ops: int, seed: int) -> Live:
         """Draw traces until ``ops`` operations agreed or one differs.
 
         Raises:
@@ -130,7 +145,7 @@ class LiveCalibration:
         while live.operations < ops and live.found is None:
             drawn = Drawn(seed, number)
             name = f"live{seed}_{number:04d}"
-            most = min(length, ops - live.operations)
+            most = min(drawn.length, ops - live.operations)
             done: list[Op] = []
 
             def source(drawn: Drawn = drawn, most: int = most) -> Iterator[Op]:

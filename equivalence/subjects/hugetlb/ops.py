@@ -355,19 +355,39 @@ _SPECS: Final = (
         page=PAGES,
         len=LENGTHS,
         cold=(1,),
+        wp=(1,),
     ),
-    *(
-        _spec(
-            f"uffd_{call}",
-            f"UFFDIO_{call.upper()} of pages of a mapping",
-            1,
-            "proc map page",
-            proc=PROCS,
-            map=MAPS,
-            page=PAGES,
-            len=LENGTHS,
-        )
-        for call in ("continue", "poison")
+    _spec(
+        "uffd_continue",
+        "UFFDIO_CONTINUE of pages of a mapping, write-protected with 'wp'",
+        1,
+        "proc map page",
+        proc=PROCS,
+        map=MAPS,
+        page=PAGES,
+        len=LENGTHS,
+        wp=(1,),
+    ),
+    _spec(
+        "uffd_poison",
+        "UFFDIO_POISON of pages of a mapping",
+        1,
+        "proc map page",
+        proc=PROCS,
+        map=MAPS,
+        page=PAGES,
+        len=LENGTHS,
+    ),
+    _spec(
+        "uffd_writeprotect",
+        "UFFDIO_WRITEPROTECT of a part of a mapping, with 'resolve' the end of that",
+        1,
+        "proc map",
+        proc=PROCS,
+        map=MAPS,
+        start=PAGES,
+        len=LENGTHS,
+        resolve=(1,),
     ),
     *(
         _spec(kind, about, 1, "node frame", node=NODES, frame=FRAMES)

@@ -17,9 +17,19 @@ import legacy.hugetlb
 import models.hugetlb
 import models.kernel
 import refactored.hugetlb
-from equivalence.series import Patch, Series, Symbols, collect
+from equivalence.series import DeadBranch, Patch, Series, Symbols, collect
+from equivalence.subject import Predicate
 from equivalence.subjects.hugetlb import digest, observation, statekey
 from equivalence.subjects.hugetlb.predicates import DEAD, DEBIT, NOT_OVERRIDDEN, REFUSE, SHOULD_USE
+from equivalence.subjects.hugetlb.stable_predicates import (
+    CLEARS_WP,
+    FORK_DEAD,
+    LOCKS,
+    MOVES_SURPLUS,
+    OWNERS_COPY,
+    UNLOCKED_EARLY,
+    UNSHARES,
+)
 from models.kernel.machine import FUEL, KernelBug, KernelDeadlock, KernelHang, Unmodelled
 from models.schema.outcome import Ending
 from refactored.steps import after_patch1, after_patch2
@@ -53,6 +63,14 @@ _FIXES: Final = (
     ("migrate", "Hand over the state of a migrated page without an early return", migrate, False),
     ("split", "Unshare page tables in the middle of a split", split, False),
 )
+
+#: Of a fix that changes conditions but no behaviour: these, and branches that cannot run.
+_CONDITIONS: Final[Mapping[str, tuple[tuple[Predicate, ...], tuple[DeadBranch, ...]]]] = {
+    "fault": ((OWNERS_COPY, LOCKS, UNLOCKED_EARLY), ()),
+    "fork": ((CLEARS_WP,), FORK_DEAD),
+    "migrate": ((MOVES_SURPLUS,), ()),
+    "split": ((UNSHARES,), ()),
+}
 
 
 def modules_of(package: ModuleType) -> list[ModuleType]:
@@ -133,6 +151,8 @@ def stable() -> Series:
                 replace=replaced(module, base().table),
                 add=added(module, base().table),
                 declares_change=declares,
+                predicates=_CONDITIONS.get(name, ((), ()))[0],
+                dead=_CONDITIONS.get(name, ((), ()))[1],
             )
             for name, title, module, declares in _FIXES
         ),

@@ -109,3 +109,18 @@ def test_a_traceback_names_the_true_line() -> None:
         twin("three", True)
     assert caught.tb.tb_next is not None
     assert caught.tb.tb_next.tb_lineno == line_of("range(n)")
+
+
+def asserting(n: int) -> int:
+    """What always holds is no condition."""
+    assert n is not None
+    return ask(n)
+
+
+def test_an_assertion_is_a_line_and_no_branch() -> None:
+    twin, recorder, points = build(asserting)
+    assert twin(3) == 3
+    assert all(":" not in point for point in points)
+    assert recorder.covered()["asserting"] == points
+    with pytest.raises(AssertionError):
+        twin(None)

@@ -215,7 +215,10 @@ def test_bad_ranges(w: World) -> None:
     ):
         assert w.ERRNO_NAMES[-w.sys_uffd_register(address, length, VM_UFFD_MISSING)] == "EINVAL"
     for address, length in ((start + 4096, SIZE), (start, 4096)):
-        assert w.ERRNO_NAMES[-w.sys_uffd_copy(address, 7, length, False)] in ("EINVAL", "ENOENT")
+        assert w.ERRNO_NAMES[-w.sys_uffd_copy(address, 7, length, False, False)] in (
+            "EINVAL",
+            "ENOENT",
+        )
     assert w.ERRNO_NAMES[-w.sys_uffd_register(1 << 40, SIZE, VM_UFFD_MISSING)] == "EINVAL"
     assert w.locked() == []
 
