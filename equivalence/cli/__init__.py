@@ -7,10 +7,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from equivalence.cli.configuration import find, read
 from equivalence.cli.errors import BROKEN_PIPE, OUR_ERROR, USAGE
 from models.schema.result import INTERRUPTED
 
@@ -26,6 +28,8 @@ COMMANDS: Final = {
     "record": "record",
     "report": "report",
     "show": "show",
+    "config": "config",
+    "completion": "completion",
 }
 #: Set to see where an error of ours comes from.
 DEBUG: Final = "EQUIVCHECK_DEBUG"
@@ -46,17 +50,64 @@ class Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and give it what the configuration says for it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        # A shell that completes words wants no opinion of a file.
+        if not ctx.resilient_parsing:
+            assert name is not None
+            assert command is not None
+            configure(ctx, name, command)
+        return name, command, rest
+
 
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
 )
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Settings for the commands.  [default: equivcheck.toml, or [tool.equivcheck] of"
+    " pyproject.toml, here or above]",
+)
+@click.option("--no-config", is_flag=True, help="Read no settings from a file.")
 @click.version_option(package_name="equivcheck", message="%(prog)s %(version)s")
-def equivcheck() -> None:
+@click.pass_context
+def equivcheck(ctx: click.Context, /, config_file: Path | None, *, no_config: bool) -> None:
     """Is "no functional change intended" true? Runs the code before and after each patch of a
     HugeTLB series in lockstep, and shows the first difference as a minimal trace, or how hard it
     was looked for.
     """
+
+
+def configure(ctx: click.Context, name: str, command: click.Command) -> None:
+    """Make what the configuration says for a command the defaults of its options.
+
+    Raises:
+        InputError: the file cannot be read, or says what no option takes.
+    """
+    group = ctx.command
+    assert isinstance(group, Commands)
+    path: Path | None = ctx.params["config_file"]
+    if ctx.params["no_config"]:
+        if path is not None:
+            msg = "--config and --no-config exclude each other"
+            raise click.UsageError(msg, ctx)
+        return
+    if path is None:
+        path = find(Path.cwd())
+        if path is None:
+            return
+    configuration = read(path)
+    configuration.check_keys(tuple(COMMANDS), lambda other: group.get_command(ctx, other))
+    settings = configuration.settings(command, name)
+    ctx.obj = configuration
+    ctx.default_map = {name: {key: setting.value for key, setting in settings.items()}}
 
 
 def main() -> int:
@@ -78,11 +129,13 @@ def guarded(command: Callable[[], Any]) -> int:
     except (click.Abort, KeyboardInterrupt):
         _say("interrupted; counterexamples found until then are in the store")
         return INTERRUPTED
-    except (BrokenPipeError, SystemExit):
-        # Click ends with 1 when nobody reads its output, which would say "diverged". The
-        # interpreter flushes standard output once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+    except SystemExit as end:
+        # How click's own completion of shell words ends.
+        if not end.code:
+            return 0
+        return _nobody_reads()
+    except BrokenPipeError:
+        return _nobody_reads()
     except Exception as error:
         if os.environ.get(DEBUG):
             traceback.print_exc()
@@ -92,6 +145,15 @@ def guarded(command: Callable[[], Any]) -> int:
         )
         return OUR_ERROR
     return status if isinstance(status, int) else 0
+
+
+def _nobody_reads() -> int:
+    """Nobody reads our output any more; that is no divergence, though click would end with 1.
+
+    The interpreter flushes standard output once more when it ends.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
 
 
 def _say(message: str, ctx: click.Context | None = None) -> None:

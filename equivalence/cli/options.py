@@ -9,14 +9,25 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
-from equivalence.cli.choose import DEFAULT_SERIES
+from equivalence.cli.choose import DEFAULT_SERIES, built_in
 
 DEFAULT_OUT: Final = Path("equivcheck-report")
 PATH: Final = click.Path(path_type=Path)
 
+
+def complete_series(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The built-in series, and files."""
+    names = [CompletionItem(name) for name in built_in() if name.startswith(incomplete)]
+    return [*names, CompletionItem(incomplete, type="file")]
+
+
 series_option = click.option(
     "--series",
+    shell_complete=complete_series,
     metavar="NAME|FILE.py|MBOX|DIR|-",
     default=DEFAULT_SERIES,
     show_default=True,
