@@ -57,6 +57,7 @@ def from_source(function: FunctionType, source: str, label: str) -> FunctionType
     inner = next(c for c in code.co_consts if isinstance(c, CodeType))
     edited = FunctionType(inner, function.__globals__, function.__name__, function.__defaults__)
     edited.__kwdefaults__ = function.__kwdefaults__
+    edited.__annotations__ = dict(function.__annotations__)
     edited.__dict__.update(function.__dict__)
     edited.__module__ = function.__module__
     return edited

@@ -26,6 +26,7 @@ from equivalence.campaign import (
     deadline_of,
     search_pair,
 )
+from equivalence.drawn import draw_all
 from equivalence.events import (
     DefectFound,
     DivergenceFound,
@@ -52,6 +53,7 @@ from equivalence.explain import (
     timeline,
 )
 from equivalence.jobs import Pool, Stop, Worker, interruptible
+from equivalence.parting import call_trees
 from equivalence.search import Points, defect_index
 from equivalence.store import Store, StoreError
 from equivalence.subject import (
@@ -339,7 +341,12 @@ class _Run:
             self.tell(Mutating(name))
             mutants = mutate(name, lambda: self._late(end))
             self.truncated |= mutants.not_tried > 0 and not self.stop
-        return gather(changes, search, self.subject.goals, mutants)
+        return draw_all(
+            self.tier,
+            (name.before, name.after),
+            gather(changes, search, self.subject.goals, mutants),
+            search,
+        )
 
     def _coverable(self, step: int, slot: int) -> Points | None:
         system = self.worker.system(step, slot)
@@ -385,6 +392,7 @@ class _Run:
         )
         path = self._save("divergence", trace)
         initial, steps = timeline(lockstep.before, lockstep.after, trace)
+        changes = self.tier.changes(name.before, name.after).functions
         return Counterexample(
             trace=format_trace(trace),
             op_index=divergence.op_index,
@@ -399,6 +407,9 @@ class _Run:
             differences=differences(divergence),
             initial=initial,
             timeline=steps,
+            calls=call_trees(
+                self.tier, (name.before, name.after), changes, trace, divergence.op_index
+            ),
             shrinking=small.shrinking,
             reproducers=self._reproducers(name, trace, divergence),
         )

@@ -17,12 +17,14 @@ from typing import Final
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from models.schema.result import EXIT_STATUS, Counterexample, Pair, Result
+from models.schema.result import EXIT_STATUS, Counterexample, FieldChange, Pair, Result
+from reports.calls import Part, parts
 from reports.pictures import Pictures, counter_charts, pictures
 from reports.states import Moment, moments
 from reports.text import (
     clean,
-    limits_text,
+    headline,
+    limits_pairs,
     one_line,
     outcome_line,
     pair_name,
@@ -41,6 +43,10 @@ MAX_LINES: Final = 400
 MAX_POINTS: Final = 100
 MAX_DEFECTS: Final = 100
 MAX_PAIRS: Final = 200
+#: Divergences that are shown in full, and operations of their traces that are listed.
+MAX_DIVERGENCES: Final = 8
+MAX_TRACE: Final = 40
+MAX_REPRODUCERS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +60,17 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Divergence:
-    """A pair that diverged, ready to be shown."""
+    """A pair that diverged, ready to be shown; ``also`` names the pairs with the same trace."""
 
     key: str
     pair: Pair
     found: Counterexample
+    also: tuple[str, ...]
+    differences: tuple[FieldChange, ...]
+    world: tuple[str, ...]
+    ops: tuple[tuple[int, str], ...]
+    left_out: int
+    parts: tuple[Part, ...]
     panels: tuple[Panel, ...]
     skipped: int
     charts: tuple[Markup, ...]
@@ -67,24 +79,48 @@ class Divergence:
 
 def write(result: Result) -> str:
     """The page of a result."""
+    groups = _same_trace(result.pairs)
     divergences = [
-        divergence(f"d{number}", pair, pair.counterexample)
-        for number, pair in enumerate(result.pairs)
-        if pair.counterexample is not None
+        divergence(f"d{number}", group[0], found, [pair_name(pair) for pair in group[1:]])
+        for number, group in enumerate(groups[:MAX_DIVERGENCES])
+        if (found := group[0].counterexample) is not None
     ]
     script = _asset("page.js")
     digest = base64.b64encode(sha256(script.encode()).digest()).decode()
     return _template().render(
         result=result,
+        headline=headline(result),
+        overall=result.exit_status if result.exit_status in (0, 1, 4) else 3,
+        groups=_groups(result.pairs[:MAX_PAIRS]),
         divergences=divergences,
+        more_divergences=[group[0] for group in groups[MAX_DIVERGENCES:]],
         style=Markup(_asset("page.css")),
         script=Markup(script),
         script_hash=Markup(digest),
-        limits=limits_text(result),
+        limits=limits_pairs(result),
     )
 
 
-def divergence(key: str, pair: Pair, found: Counterexample) -> Divergence:
+def _groups(pairs: Sequence[Pair]) -> list[tuple[str, list[Pair]]]:
+    """The patches first: the controls say something of the tool, not of them."""
+    patches = [pair for pair in pairs if pair.against != "self"]
+    controls = [pair for pair in pairs if pair.against == "self"]
+    named = [("", patches), ("Control: each step against itself must agree", controls)]
+    return [(name, group) for name, group in named if group]
+
+
+def _same_trace(pairs: Sequence[Pair]) -> list[list[Pair]]:
+    """The pairs that diverge, those together whose minimal trace and change is the same."""
+    groups: dict[tuple[object, ...], list[Pair]] = {}
+    for pair in pairs:
+        found = pair.counterexample
+        if found is not None:
+            key = (tuple(trace_lines(found.trace)), found.field, pair.verdict)
+            groups.setdefault(key, []).append(pair)
+    return list(groups.values())
+
+
+def divergence(key: str, pair: Pair, found: Counterexample, also: Sequence[str] = ()) -> Divergence:
     """Everything that is shown of one divergence; the last operations, if there are many."""
     every = list(moments(found))
     first = next((i for i, moment in enumerate(every) if _differs(moment)), len(every) - 1)
@@ -93,8 +129,29 @@ def divergence(key: str, pair: Pair, found: Counterexample) -> Divergence:
         Panel(every[i], pictures(every[i - 1] if i else None, every[i]), i == first) for i in shown
     )
     charts, more = counter_charts(every[-MAX_PLOTTED:], f"{key}-chart")
-    skipped = shown.start if shown.start else 0
-    return Divergence(key, pair, found, panels, skipped, tuple(charts), more)
+    lines = trace_lines(found.trace)
+    world = tuple(line for line in lines[:2] if line.startswith(("world", "schedule")))
+    ops = tuple(enumerate(lines[len(world) :]))
+    return Divergence(
+        key=key,
+        pair=pair,
+        found=found,
+        also=tuple(also),
+        differences=found.differences
+        or (
+            FieldChange(
+                field=found.field, before=found.before_value, after=found.after_value, differs=True
+            ),
+        ),
+        world=world,
+        ops=ops[-MAX_TRACE:],
+        left_out=max(0, len(ops) - MAX_TRACE),
+        parts=parts(found.calls) if found.calls is not None else (),
+        panels=panels,
+        skipped=shown.start,
+        charts=tuple(charts),
+        more_charts=more,
+    )
 
 
 def _differs(moment: Moment) -> bool:
@@ -108,10 +165,6 @@ def _asset(name: str) -> str:
     return (files("reports") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _bits(values: Sequence[int | str]) -> str:
-    return " ".join(str(value) for value in values)
-
-
 @cache
 def _template() -> Template:
     environment = Environment(
@@ -122,7 +175,6 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        bits=_bits,
         clean=clean,
         line=one_line,
         outcome=outcome_line,
@@ -139,5 +191,6 @@ def _template() -> Template:
         MAX_LINES=MAX_LINES,
         MAX_PAIRS=MAX_PAIRS,
         MAX_POINTS=MAX_POINTS,
+        MAX_REPRODUCERS=MAX_REPRODUCERS,
     )
     return environment.get_template("report.html.j2")

@@ -50,11 +50,16 @@ class ReservationMap:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One huge page of a pool: its number, whether it is free, and whether it just moved."""
+    """One huge page of a pool: its number, free, used or gone, and where it was, if it moved."""
 
     folio: int
-    free: bool
-    moved: bool
+    state: str
+    was: str = ""
+
+    @property
+    def moved(self) -> bool:
+        """Whether the operation moved it."""
+        return bool(self.was)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Pool:
     @property
     def differs(self) -> bool:
         """Whether the two sides have different pages here."""
-        return [(p.folio, p.free) for p in self.before] != [(p.folio, p.free) for p in self.after]
+        return [(p.folio, p.state) for p in self.before] != [(p.folio, p.state) for p in self.after]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +155,35 @@ def _places(state: Flat) -> dict[int, tuple[str, str, bool]]:
 
 
 def _folios(last: Flat | None, now: Flat) -> dict[tuple[str, str], list[Page]]:
-    earlier = _places(last) if last is not None else None
+    places = _places(now)
+    earlier = _places(last) if last is not None else places
     pools: dict[tuple[str, str], list[Page]] = {}
-    for folio, place in _places(now).items():
-        moved = earlier is not None and earlier.get(folio) != place
-        pools.setdefault(place[:2], []).append(Page(folio, place[2], moved))
+    for folio, place in places.items():
+        was = _moved(earlier.get(folio), place)
+        pools.setdefault(place[:2], []).append(Page(folio, _state(place), was))
+    for folio, place in earlier.items():
+        if folio not in places:
+            pools.setdefault(place[:2], []).append(Page(folio, "gone", _state(place)))
     return {
-        key: sorted(pages, key=lambda page: (not page.free, page.folio))
+        key: sorted(pages, key=lambda page: (_ORDER.index(page.state), page.folio))
         for key, pages in pools.items()
     }
+
+
+_ORDER: Final = ("free", "used", "gone")
+
+
+def _state(place: tuple[str, str, bool]) -> str:
+    return "free" if place[2] else "used"
+
+
+def _moved(was: tuple[str, str, bool] | None, now: tuple[str, str, bool]) -> str:
+    """Where a page was before the operation; "" if it is still there."""
+    if was is None:
+        return "new"
+    if was[:2] != now[:2]:
+        return f"from node {was[1]}"
+    return f"was {_state(was)}" if was != now else ""
 
 
 def counter_charts(found: Sequence[Moment], name: str) -> tuple[list[Markup], int]:

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, Final
 
-from models.schema.result import Defect, OutcomeText, Pair, Result, Verdict
+from models.schema.result import EXIT_STATUS, Defect, OutcomeText, Pair, Result, Verdict
 
 #: Control characters, and the marks that change the direction of text: a terminal or a reader of
 #: mail would obey them, wherever they come from.
@@ -90,22 +90,60 @@ def trace_lines(trace: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def limits_text(result: Result) -> str:
-    """What every verdict of the run is bounded by, as sentences."""
+def limits_pairs(result: Result) -> list[tuple[str, str]]:
+    """What every verdict of the run is bounded by: names and texts."""
     limits = result.limits
     parts = [
-        f"tier {result.tier}",
-        *(f"{key}: {value}" for key, value in limits.tier.items() if key != "coverage"),
-        f"relation: {limits.relation}",
-        f"tasks: {limits.tasks} (interleaving: {limits.interleaving})",
-        f"memory model: {limits.memory_model}",
-        f"budget: {limits.ops:,} operations a pair (profile {limits.profile})",
+        ("tier", result.tier),
+        *((key, value) for key, value in limits.tier.items() if key != "coverage"),
+        ("relation", limits.relation),
+        ("tasks", f"{limits.tasks} (interleaving: {limits.interleaving})"),
+        ("memory model", limits.memory_model),
+        ("budget", f"{limits.ops:,} operations a pair (profile {limits.profile})"),
     ]
     if limits.truncated and limits.time_limit_s is not None:
-        parts.append(f"cut short by the time limit of {limits.time_limit_s:g} s")
+        parts.append(("cut short", f"by the time limit of {limits.time_limit_s:g} s"))
     if limits.interrupted:
-        parts.append("interrupted: pairs that are not listed were not checked")
-    return "; ".join(one_line(part, 300) for part in parts) + "."
+        parts.append(("interrupted", "pairs that are not listed were not checked"))
+    return [(one_line(name, 60), one_line(text, 300)) for name, text in parts]
+
+
+def limits_text(result: Result) -> str:
+    """What every verdict of the run is bounded by, as one sentence."""
+    words = {"tier": "tier ", "cut short": "cut short "}
+    return (
+        "; ".join(words.get(name, f"{name}: ") + text for name, text in limits_pairs(result)) + "."
+    )
+
+
+def headline(result: Result) -> str:
+    """The answer in one sentence."""
+    pairs = [pair for pair in result.pairs if pair.against != "self"]
+    count = len(result.patches)
+    patches = f"{count} patch{'es' if count != 1 else ''}"
+    bad = [pair for pair in result.pairs if EXIT_STATUS[pair.verdict] == 1]
+    if bad:
+        names = list(dict.fromkeys(one_line(pair.patch, 40) for pair in bad))
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        unseen = all(pair.verdict is Verdict.DECLARED_BUT_UNSEEN for pair in bad)
+        does = "not seen to change what the code does" if unseen else "changes what the code does"
+        which = "Declared, but " if unseen else ""
+        what = "patch" if which else "Patch"
+        which += f"{what} " if len(names) == 1 else f"{what}es "
+        does = does if len(names) == 1 else does.replace("changes", "change")
+        return f"{which}{', '.join(names[:5])}{more} {does} ({len(bad)} of {len(pairs)} pairs)."
+    open_ones = [pair for pair in result.pairs if EXIT_STATUS[pair.verdict] != 0]
+    if open_ones:
+        failed = sum(EXIT_STATUS[pair.verdict] == 4 for pair in open_ones)
+        why = f"; {failed} failed" if failed else ""
+        return (
+            f"No difference was found, but {len(open_ones)} of {len(result.pairs)} pairs have no"
+            f" verdict{why}."
+        )
+    if result.exit_status == 130:
+        return "Interrupted: what was checked until then does not disagree."
+    ops = sum(pair.ops for pair in result.pairs)
+    return f"Nothing that was checked disagrees: {patches}, {len(pairs)} pairs, {ops:,} operations."
 
 
 def status_text(result: Result) -> str:

@@ -18,12 +18,16 @@ import copy
 from collections import Counter
 from collections.abc import Iterable
 from types import CodeType, FunctionType
+from typing import Final
 
 from equivalence.series import source_tree
 from equivalence.subject import Predicate
 from models.schema.trace import Scalar
 
 _LINE, _CONDITION, _ROW = "__equivcheck_line__", "__equivcheck_condition__", "__equivcheck_row__"
+#: The names that instrumented code calls: with (function, line), with function, place and outcome
+#: of a condition, and with a predicate and its inputs.
+REPORTS: Final = (_LINE, _CONDITION, _ROW)
 
 
 class Recorder:
@@ -68,10 +72,7 @@ def instrument(
     name: str, function: FunctionType, predicates: Iterable[Predicate] = ()
 ) -> tuple[CodeType, frozenset[str]]:
     """The function's code with reports built in, and all the points it can report."""
-    tree = copy.deepcopy(source_tree(function))
-    tree.decorator_list = []
-    rewriter = _Rewriter(name, [p for p in predicates if p.site == name])
-    rewriter.rewrite(tree)
+    tree, rewriter = _rewritten(name, function, [p for p in predicates if p.site == name])
     module = ast.Module([tree], [])
     ast.fix_missing_locations(module)
     code = compile(
@@ -79,6 +80,30 @@ def instrument(
     )
     inner = next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == tree.name)
     return inner, frozenset(rewriter.points)
+
+
+def condition_texts(name: str, function: FunctionType) -> dict[str, str]:
+    """The conditions that the instrumented function reports: place -> text."""
+    _, rewriter = _rewritten(name, function, [])
+    places = {point.removesuffix(" true") for point in rewriter.points if point.endswith(" true")}
+    texts: dict[str, str] = {}
+    # Breadth first: of the expressions that begin at a place, the whole comes before its parts.
+    for node in ast.walk(source_tree(function)):
+        if isinstance(node, ast.expr) and not isinstance(node, ast.BoolOp):
+            place = f"{node.lineno}:{node.col_offset}"
+            if place in places:
+                texts.setdefault(place, ast.unparse(node))
+    return texts
+
+
+def _rewritten(
+    name: str, function: FunctionType, predicates: list[Predicate]
+) -> tuple[ast.FunctionDef, _Rewriter]:
+    tree = copy.deepcopy(source_tree(function))
+    tree.decorator_list = []
+    rewriter = _Rewriter(name, predicates)
+    rewriter.rewrite(tree)
+    return tree, rewriter
 
 
 #: The ports postpone the evaluation of annotations; so must the rewritten body.
@@ -102,7 +127,7 @@ class _Rewriter(ast.NodeTransformer):
             _at(ast.parse(f"{variable} = None").body[0], first)
             for variable in sorted(set(self.keep.values()))
         ]
-        tree.body = prologue + self._block(body)
+        tree.body = prologue + self._block(body) or tree.body
 
     def _block(self, statements: list[ast.stmt]) -> list[ast.stmt]:
         out: list[ast.stmt] = []

@@ -13,10 +13,13 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from types import CodeType, FunctionType
 
+from equivalence.backends.calls import function_text, port_hunk, record
 from equivalence.backends.instrument import instrument
 from equivalence.backends.port import Conventions, PortSystem
+from equivalence.calls import FunctionText, Recording
 from equivalence.series import DeadBranch, Series, Step, c_name, same_code, source_tree
 from equivalence.subject import Change, Changes, PatchInfo, Role, System
+from models.schema.trace import Trace
 
 
 class PortTier:
@@ -71,10 +74,28 @@ class PortTier:
             overrides=overrides,
         )
 
-    def _watched(self, step: Step) -> tuple[str, ...]:
+    def recording(self, step: int, trace: Trace, index: int) -> Recording:
+        """The calls and conditions of one operation, in C's names where they are shown."""
+        linked = self.source.steps[step]
+        return record(linked, self._conventions, self._touched(), trace, index)
+
+    def function_text(self, step: int, function: str) -> FunctionText | None:
+        """The source of a ported function."""
+        found = self.source.steps[step].functions.get(function)
+        return None if found is None else function_text(found)
+
+    def hunk(self, before: int, after: int, function: str) -> str:
+        """How the port of a function differs between two steps."""
+        return port_hunk(self.function_text(before, function), self.function_text(after, function))
+
+    def _touched(self) -> set[str]:
         touched: set[str] = set()
         for patch in self.source.patches:
             touched.update(patch.add, patch.replace, patch.remove)
+        return touched
+
+    def _watched(self, step: Step) -> tuple[str, ...]:
+        touched = self._touched()
         return tuple(sorted({*touched, *step.callers_of(touched)} & step.functions.keys()))
 
     def changes(self, before: int, after: int) -> Changes:

@@ -11,14 +11,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
+
+from models.schema.base import Count, Model, Text
+from models.schema.calls import CallTrees
 
 SCHEMA: Final = "equivcheck/result/1"
 #: A result is read from files of unknown origin: larger ones are refused before they are parsed.
 MAX_RESULT_BYTES: Final = 64 * 1024 * 1024
-
-Text = Annotated[str, StringConstraints(max_length=100_000)]
-Count = Annotated[int, Field(ge=0)]
 
 
 class ResultError(ValueError):
@@ -62,12 +62,6 @@ Rung = Literal[
     "nothing",
 ]
 Against = Literal["previous", "base", "self"]
-
-
-class Model(BaseModel):
-    """Results are never changed once made; keys of later versions of the tool are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
 
 
 class OutcomeText(Model):
@@ -133,6 +127,8 @@ class Counterexample(Model):
     differences: tuple[FieldChange, ...] = ()
     initial: dict[str, Any] = Field(default_factory=dict)
     timeline: tuple[TimelineStep, ...] = ()
+    #: The calls of the operation that diverges; None where the tier cannot tell them.
+    calls: CallTrees | None = None
     shrinking: Shrinking | None = None
     #: Programs and tests that make it happen elsewhere, by file name.
     reproducers: dict[Text, Text] = Field(default_factory=dict)
@@ -218,13 +214,39 @@ class SideCoverage(Model):
     missed: tuple[MissedPoint, ...] = ()
 
 
+#: Whether all points of a line ran, some, or none.
+Ran = Literal["all", "some", "none"]
+
+
+class DrawnLine(Model):
+    """A line of a change, by its numbers before and after, and whether it ran on either side.
+
+    ``sign`` is that of a diff, ``@`` where lines are left out; ran is None where no code is.
+    ``missed`` names the outcomes of its conditions that were not seen.
+    """
+
+    sign: Literal[" ", "-", "+", "@"]
+    text: Text
+    before: Count | None = None
+    after: Count | None = None
+    before_ran: Ran | None = None
+    after_ran: Ran | None = None
+    missed: Text = ""
+
+
 class FunctionCoverage(Model):
-    """Coverage of a function that the pair changes, or that calls one; None: not on that side."""
+    """Coverage of a function that the pair changes, or that calls one; None: not on that side.
+
+    ``drawn`` is the change to it with what ran, where the tier shows its source; ``drawn_more``
+    counts the lines that are left out of that.
+    """
 
     function: Text
     role: Text
     before: SideCoverage | None
     after: SideCoverage | None
+    drawn: tuple[DrawnLine, ...] = ()
+    drawn_more: Count = 0
 
 
 class GoalEvidence(Model):

@@ -202,8 +202,14 @@ def test_pages_are_drawn_where_they_are_and_moved_ones_marked() -> None:
     )
     boot, now = moments(found)
     (pool,) = pictures.folio_pools(boot, now)
-    assert [(p.folio, p.free, p.moved) for p in pool.before] == [(1, True, False), (0, False, True)]
-    assert [(p.folio, p.free, p.moved) for p in pool.after] == [(0, True, False), (1, True, False)]
+    assert [(p.folio, p.state, p.was) for p in pool.before] == [
+        (1, "free", ""),
+        (0, "used", "was free"),
+    ]
+    assert [(p.folio, p.state, p.was) for p in pool.after] == [
+        (0, "free", ""),
+        (1, "free", ""),
+    ]
     assert pool.differs
 
 
