@@ -162,7 +162,7 @@ def test_what_is_completed(equivcheck: Program, monkeypatch: pytest.MonkeyPatch)
     assert words("equivcheck run --series v") == ["plain,vma-dependence", "file,v"]
     assert "plain,nightly" in words("equivcheck run --profile n")
     assert "plain,--tasks" in words("equivcheck run --ta")
-    assert words("equivcheck walk x") == []
+    assert not any(words("equivcheck walk x"))
     write("jobs = 'many'\n")
     assert "plain,--tasks" in words("equivcheck run --ta")
 
