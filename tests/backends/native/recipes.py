@@ -6,10 +6,13 @@ fails when its anchor does not match exactly once in the named function.
 
 from __future__ import annotations
 
-import difflib
+import os
 import re
+import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 HUGETLB = "mm/hugetlb.c"
 INODE = "fs/hugetlbfs/inode.c"
@@ -70,182 +73,45 @@ def apply(sources: dict[str, str], edits: Sequence[Edit]) -> dict[str, str]:
     return made
 
 
-def mail(number: int, title: str, before: dict[str, str], after: dict[str, str]) -> str:
-    """A patch as ``git format-patch`` would write it."""
-    diff = ""
-    for name in sorted(before):
-        if before[name] == after[name]:
-            continue
-        diff += f"diff --git a/{name} b/{name}\n"
-        diff += "".join(
-            difflib.unified_diff(
-                before[name].splitlines(keepends=True),
-                after[name].splitlines(keepends=True),
-                f"a/{name}",
-                f"b/{name}",
-            )
-        )
-    return (
-        f"From {number:040x} Mon Sep 17 00:00:00 2001\nFrom: A Tester <tester@example.org>\n"
-        f"Date: Mon, 1 Jan 2024 00:00:00 +0000\nSubject: [PATCH {number}] {title}\n\n"
-        f"No functional change intended.\n---\n\n{diff}-- \n2.39\n\n"
-    )
+def format_patch(base: dict[str, str], *patches: tuple[str, dict[str, str]]) -> str:
+    """What ``git format-patch`` writes of commits on ``base``: titles, and the files after each."""
+    with tempfile.TemporaryDirectory(prefix="equivcheck-test-") as name:
+        folder = Path(name)
+
+        dates = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2024-01-01T00:00:00Z")
+
+        def git(*words: str) -> str:
+            return subprocess.run(
+                ["git", "-c", "user.name=A Tester", "-c", "user.email=tester@example.org", *words],
+                cwd=folder,
+                env={**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null", **dates},
+                capture_output=True,
+                text=True,
+                check=True,
+            ).stdout
+
+        git("init", "-q")
+        for title, files in (("base", base), *patches):
+            for file, text in files.items():
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                (folder / file).write_text(text)
+            git("add", "-A")
+            git("commit", "-q", "--allow-empty", "-s", "-m", f"{title}\n\nNo change intended.")
+        return git("format-patch", "--stdout", f"--base=HEAD~{len(patches)}", f"-{len(patches)}")
 
 
-ALLOC = "alloc_hugetlb_folio"
-DEQUEUE = "dequeue_hugetlb_folio_vma"
-FAULT = "hugetlb_fault"
-WP = "hugetlb_wp"
-NO_PAGE = "hugetlb_no_page"
+def series(base: dict[str, str], patches: Sequence[tuple[str, Sequence[Edit]]]) -> str:
+    """The mbox whose patches make the edits, one after the other.
 
-#: What the series touches and what leads there, as it stood at v6.12-rc3, from 6.12.117. The
-#: argument that was called avoid_reserve keeps its later name and type, which nobody can see.
-BASE = (
-    Edit(
-        ALLOC,
-        "goto out_end_reservation;",
-        "goto out_end_reservation;\n\t\tif (cow_from_owner)\n\t\t\tgbl_chg = 1;",
-    ),
-    Edit(ALLOC, "(h, vma, addr, gbl_chg)", "(h, vma, addr, cow_from_owner, gbl_chg)"),
-    Edit(ALLOC, "\tstruct hugetlb_cgroup *h_cg_rsvd = NULL;\n", ""),
-    Edit(ALLOC, "&h_cg_rsvd)", "&h_cg)"),
-    Edit(ALLOC, "h_cg_rsvd, folio)", "h_cg, folio)"),
-    Edit(ALLOC, "h_cg_rsvd);", "h_cg);"),
-    Edit(DEQUEUE, "address, long chg)", "address, bool avoid_reserve,\n\t\t\t\tlong chg)"),
-    Edit(
-        DEQUEUE,
-        "goto err;",
-        "goto err;\n\tif (avoid_reserve && !available_huge_pages(h))\n\t\tgoto err;",
-    ),
-    Edit(DEQUEUE, "if (folio && vma", "if (folio && !avoid_reserve && vma"),
-    # the copy of a private page asks the page cache, not the page, whose it is
-    Edit(
-        WP,
-        "(struct vm_fault *vmf)",
-        "(struct folio *pagecache_folio,\n\t\t       struct vm_fault *vmf)",
-    ),
-    Edit(WP, "folio_test_anon(old_folio))\n\t\tcow", "old_folio != pagecache_folio)\n\t\tcow"),
-    Edit(NO_PAGE, "hugetlb_wp(vmf)", "hugetlb_wp(folio, vmf)"),
-    Edit(
-        FAULT,
-        "struct folio *folio = NULL;",
-        "struct folio *folio = NULL;\n\tstruct folio *pagecache_folio = NULL;",
-    ),
-    Edit(
-        FAULT,
-        "vma_end_reservation(h, vma, vmf.address);",
-        "vma_end_reservation(h, vma, vmf.address);\n\n"
-        "\t\tpagecache_folio = filemap_lock_hugetlb_folio(h, mapping, vmf.pgoff);",
-    ),
-    Edit(
-        FAULT,
-        "vmf.ptl = huge_pte_lock(h, mm, vmf.pte);",
-        "if (IS_ERR(pagecache_folio))\n\t\tpagecache_folio = NULL;\n"
-        "\tvmf.ptl = huge_pte_lock(h, mm, vmf.pte);",
-    ),
-    Edit(
-        FAULT,
-        "if (folio_test_anon(folio) && !folio_trylock(folio)) {",
-        "if (folio != pagecache_folio && !folio_trylock(folio)) {",
-    ),
-    Edit(FAULT, "hugetlb_wp(&vmf)", "hugetlb_wp(pagecache_folio, &vmf)"),
-    Edit(
-        FAULT,
-        "if (folio_test_anon(folio))\n\t\t\t\tfolio_unlock",
-        "if (folio != pagecache_folio)\n\t\t\t\tfolio_unlock",
-    ),
-    Edit(
-        FAULT,
-        "out_ptl:\n\tspin_unlock(vmf.ptl);",
-        "out_ptl:\n\tspin_unlock(vmf.ptl);\n\tif (pagecache_folio) "
-        "folio_unlock(pagecache_folio), folio_put(pagecache_folio);",
-    ),
-)
+    Raises:
+        RecipeError: an edit does not fit.
+    """
+    made, now = [], base
+    for title, edits in patches:
+        now = apply(now, edits)
+        made.append((title, now))
+    return format_patch(base, *made)
 
-#: The built-in series: title and edits of each patch, on top of BASE.
-SERIES = (
-    (
-        "mm/hugetlb: simplify logic in dequeue_hugetlb_folio_vma()",
-        (
-            Edit(DEQUEUE, "bool avoid_reserve,\n\t\t\t\tlong chg)", "bool use_hstate_resv)"),
-            Edit(DEQUEUE, "!vma_has_reserves(vma, chg) && !av", "!use_hstate_resv && !av"),
-            Edit(DEQUEUE, "\n\tif (avoid_reserve && !available_huge_pages(h))\n\t\tgoto err;", ""),
-            Edit(
-                DEQUEUE,
-                "folio && !avoid_reserve && vma_has_reserves(vma, chg)",
-                "folio && use_hstate_resv",
-            ),
-            Edit(
-                ALLOC, "bool deferred_reserve;", "bool deferred_reserve;\n\tbool use_hstate_resv;"
-            ),
-            Edit(
-                ALLOC,
-                "goto out_uncharge_cgroup_reservation;",
-                "goto out_uncharge_cgroup_reservation;\n\n"
-                "\tuse_hstate_resv = !cow_from_owner && vma_has_reserves(vma, gbl_chg);",
-            ),
-            Edit(ALLOC, "cow_from_owner, gbl_chg)", "use_hstate_resv)"),
-            Edit(
-                ALLOC,
-                "if (!cow_from_owner && vma_has_reserves(vma, gbl_chg)) {",
-                "if (use_hstate_resv) {",
-            ),
-        ),
-    ),
-    (
-        "mm/hugetlb: refactor vma_has_reserves() to should_use_hstate_resv()",
-        (
-            Edit(
-                "vma_has_reserves",
-                "bool vma_has_reserves(struct vm_area_struct *vma, long chg)",
-                "bool should_use_hstate_resv(struct vm_area_struct *vma, long chg,\n"
-                "\t\t\t\t   bool avoid_reserve)",
-            ),
-            Edit(
-                "should_use_hstate_resv",
-                "if (vma->vm_flags & VM_NORESERVE) {",
-                "if (avoid_reserve)\n\t\treturn false;\n\tif (vma->vm_flags & VM_NORESERVE) {",
-            ),
-            Edit(
-                ALLOC,
-                "!cow_from_owner && vma_has_reserves(vma, gbl_chg);",
-                "should_use_hstate_resv(vma, gbl_chg, cow_from_owner);",
-            ),
-        ),
-    ),
-    (
-        "mm/hugetlb: remove unnecessary check for avoid_reserve",
-        (Edit(ALLOC, "\n\t\tif (cow_from_owner)\n\t\t\tgbl_chg = 1;", ""),),
-    ),
-)
-
-#: The series with a mistake in it: each must be found.
-BROKEN = (
-    (
-        "the copy-on-write of an owner takes a reserved page",
-        (
-            *SERIES[0][1][:5],
-            Edit(
-                ALLOC,
-                "goto out_uncharge_cgroup_reservation;",
-                "goto out_uncharge_cgroup_reservation;\n\n"
-                "\tuse_hstate_resv = vma_has_reserves(vma, gbl_chg - cow_from_owner);",
-            ),
-            *SERIES[0][1][6:],
-        ),
-    ),
-    (
-        "a page from the buddy allocator does not consume its reservation",
-        (
-            *SERIES[0][1][:7],
-            Edit(
-                ALLOC,
-                "if (!cow_from_owner && vma_has_reserves(vma, gbl_chg)) {",
-                "if (use_hstate_resv && cow_from_owner) {",
-            ),
-        ),
-    ),
-)
 
 #: Bugs planted in 6.12.117: what each breaks, and the edit.
 PLANTED = (

@@ -40,12 +40,7 @@ def equivcheck(
 
 def mbox(base: dict[str, str], patches: Patches, path: Path) -> Path:
     """Write the series that makes the edits, one patch after the other."""
-    text, now = "", base
-    for number, (title, edits) in enumerate(patches, start=1):
-        after = recipes.apply(now, edits)
-        text += recipes.mail(number, title, now, after)
-        now = after
-    path.write_text(text)
+    path.write_text(recipes.series(base, patches))
     return path
 
 
@@ -53,71 +48,6 @@ def result_of(folder: Path) -> dict[str, Any]:
     """What the run wrote."""
     found: dict[str, Any] = json.loads((folder / "result.json").read_text())
     return found
-
-
-@needs_kernel
-@pytest.mark.nightly
-@needs_tools
-@pytest.mark.parametrize("relation", ["state", "user"])
-def test_the_series(
-    relation: str, sources: dict[str, str], edited: Maker, scratch: Path, tmp_path: Path
-) -> None:
-    """Three patches on the base's state: no divergence, and every changed line ran."""
-    base = recipes.apply(sources, recipes.BASE)
-    tree = edited(base)
-    series = mbox(base, recipes.SERIES, tmp_path / "series.mbox")
-    done = equivcheck(
-        *("run", "--tier", "native", "--tree", tree.root, "--series", series),
-        *("--relation", relation, "--ops", 3000, "--against", "previous", "--out", "report"),
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    result = result_of(tmp_path / "report")
-    assert result["tier"] == "native"
-    pairs = [pair for pair in result["pairs"] if pair["against"] == "previous"]
-    assert [pair["verdict"] for pair in pairs] == ["no-divergence"] * 3
-    for pair in pairs:
-        evidence = pair["evidence"]
-        assert evidence["missing"] == []
-        required = [
-            point
-            for function in evidence["coverage"]
-            for side in ("before", "after")
-            if function[side]
-            for point in function[side]["missed"]
-            if point["required"]
-        ]
-        assert required == []
-        assert {f["function"] for f in evidence["coverage"]} >= {"alloc_hugetlb_folio"}
-    left_out = {(one["section"], one["field"]) for one in result["not_compared"]}
-    assert ("operations", "uffd_copy") in left_out
-    assert ("memory cgroups", "*") in left_out
-
-
-@needs_kernel
-@pytest.mark.nightly
-@needs_tools
-@pytest.mark.parametrize("relation", ["state", "user"])
-@pytest.mark.parametrize("variant", recipes.BROKEN, ids=[title for title, _ in recipes.BROKEN])
-def test_the_broken_series(
-    variant: tuple[str, tuple[Edit, ...]],
-    relation: str,
-    sources: dict[str, str],
-    edited: Maker,
-    tmp_path: Path,
-) -> None:
-    """Exit status 1, a minimal trace, and a command that replays it."""
-    base = recipes.apply(sources, recipes.BASE)
-    tree = edited(base)
-    series = mbox(base, (variant,), tmp_path / "series.mbox")
-    chosen = ("--tier", "native", "--tree", tree.root, "--series", series, "--relation", relation)
-    done = equivcheck("run", *chosen, "--ops", 8000, "--out", "report", cwd=tmp_path)
-    assert done.returncode == 1, done.stdout + done.stderr
-    [pair] = [p for p in result_of(tmp_path / "report")["pairs"] if p["verdict"] == "diverged"]
-    found = pair["counterexample"]
-    assert found["ops"] <= 12
-    again = equivcheck("replay", *chosen, found["reproducer"], cwd=tmp_path)
-    assert again.returncode == 1, again.stdout + again.stderr
 
 
 @needs_kernel
@@ -147,7 +77,7 @@ def test_a_line_that_never_runs_is_named(
 
 def other_mail(name: str, before: str, after: str) -> str:
     """A patch of one line."""
-    return recipes.mail(1, f"{name}: change it", {name: before}, {name: after})
+    return recipes.format_patch({name: before}, (f"{name}: change it", {name: after}))
 
 
 @needs_kernel
@@ -181,8 +111,8 @@ def test_identical_does_not_apply_does_not_compile(
         ("mm: break it", (Edit(*where, "h->no_such_member++;"),)),
     )
     series = mbox(sources, patches, tmp_path / "s.mbox")
-    last = recipes.mail(
-        3, "mm: not this tree", {recipes.HUGETLB: "a\nb\nc\n"}, {recipes.HUGETLB: "a\nd\nc\n"}
+    last = recipes.format_patch(
+        {recipes.HUGETLB: "a\nb\nc\n"}, ("mm: not this tree", {recipes.HUGETLB: "a\nd\nc\n"})
     )
     series.write_text(series.read_text() + last)
     tree = edited(sources)

@@ -6,14 +6,11 @@ from pathlib import Path
 import pytest
 
 from equivalence.backends.native.errors import BuildError, SeriesError, TreeError
-from equivalence.backends.native.lockstep import compare
 from equivalence.backends.native.series import PatchSeries, fate_of, make_steps, read_series
-from equivalence.backends.native.system import Runner
 from equivalence.backends.native.tier import NativeEvidenceSystem, NativeTier
 from equivalence.backends.native.tree import HOSTED, KernelTree, open_tree
 from equivalence.subject import Evidence, System, Tier
 from tests.backends.native import recipes
-from tests.backends.native.generated import traces
 from tests.backends.native.recipes import Edit
 
 Maker = Callable[[dict[str, str]], KernelTree]
@@ -23,12 +20,7 @@ needs_tools = pytest.mark.needs_toolchain
 
 def series_of(base: dict[str, str], *patches: tuple[str, tuple[Edit, ...]]) -> PatchSeries:
     """The series that makes the edits, one patch after the other."""
-    text, now = "", base
-    for number, (title, edits) in enumerate(patches, start=1):
-        after = recipes.apply(now, edits)
-        text += recipes.mail(number, title, now, after)
-        now = after
-    return read_series("-", text.encode())
+    return read_series("-", recipes.series(base, patches).encode())
 
 
 def as_engine_sees(tier: NativeTier, system: NativeEvidenceSystem) -> tuple[Tier, Evidence, System]:
@@ -147,64 +139,6 @@ def test_no_kernel_tree(tmp_path: Path, text: str) -> None:
         (tmp_path / "Makefile").write_text(text)
     with pytest.raises(TreeError, match="expected"):
         open_tree(tmp_path)
-
-
-@needs_kernel
-@needs_tools
-def test_the_series_as_recipes(sources: dict[str, str], edited: Maker) -> None:
-    """On the base's state: no step differs, every changed line that holds code ran."""
-    base = recipes.apply(sources, recipes.BASE)
-    with NativeTier(edited(base), series_of(base, *recipes.SERIES)) as tier:
-        assert [tier.obstacle(step) for step in range(4)] == [None] * 4
-        drawn = traces(40, 300)
-        for step in range(3):
-            before, after = Runner(tier.image(step)), Runner(tier.image(step + 1))
-            assert compare(before, after, drawn, seconds=0.5) == []
-            before.close()
-            after.close()
-            assert tier.new_warnings(step + 1) == {}
-        changes = tier.changes(0, 1)
-        assert not changes.identical
-        touched = [change for change in changes.functions if change.role != "caller"]
-        assert [change.function for change in touched] == [
-            "alloc_hugetlb_folio",
-            "dequeue_hugetlb_folio_vma",
-        ]
-        assert {c.function for c in changes.functions if c.role == "caller"} >= {
-            "hugetlb_wp",
-            "hugetlb_no_page",
-            "hugetlbfs_fallocate",
-        }
-        system = tier.system(1)
-        assert isinstance(system, NativeEvidenceSystem)
-        for trace in drawn[:12]:
-            system.boot(trace.world)
-            for op in trace.ops[:120]:
-                system.apply(op)
-        coverable, covered = system.coverable(), system.covered()
-        for change in touched:
-            assert change.after
-            assert change.after <= coverable[change.function]
-            assert change.after <= covered[change.function]
-        assert system.progress() > 500
-        system.forget()
-        assert system.progress() == 0
-        assert not any(system.covered().values())
-        system.close()
-
-
-@needs_kernel
-@needs_tools
-@pytest.mark.parametrize("variant", recipes.BROKEN, ids=[title for title, _ in recipes.BROKEN])
-def test_the_broken_series(
-    variant: tuple[str, tuple[Edit, ...]], sources: dict[str, str], edited: Maker
-) -> None:
-    base = recipes.apply(sources, recipes.BASE)
-    with NativeTier(edited(base), series_of(base, variant)) as tier:
-        before, after = Runner(tier.image(0)), Runner(tier.image(1))
-        assert compare(before, after, traces(60, 400), seconds=0.5)
-        before.close()
-        after.close()
 
 
 @needs_kernel

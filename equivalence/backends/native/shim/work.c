@@ -14,6 +14,7 @@
 #include <linux/timer.h>
 #include <linux/rcuwait.h>
 #include <linux/smp.h>
+#include <linux/padata.h>
 
 static struct rcu_head *rcu_first, **rcu_last = &rcu_first;
 static LIST_HEAD(work_queue);
@@ -115,6 +116,15 @@ void nh_settle(void)
 			nh_fatal(NH_HANG, "deferred work never ends", 0);
 	} while (run_work() || run_rcu() || current->task_works);
 }
+
+#ifdef CONFIG_PADATA
+/* Work that is divided among threads while booting: one thread does all of it. */
+void padata_do_multithreaded(struct padata_mt_job *job)
+{
+	if (job->size)
+		job->thread_fn(job->start, job->start + job->size, job->fn_arg);
+}
+#endif
 
 /* Waiting. A condition that already holds is never waited for. */
 void __init_waitqueue_head(struct wait_queue_head *head, const char *name, struct lock_class_key *key)
