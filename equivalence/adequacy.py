@@ -52,6 +52,8 @@ class Search:
     cut_short: str = ""
     #: Predicate and inputs -> the text of a shortest trace that evaluates it with them.
     reached: Mapping[tuple[str, tuple[Scalar, ...]], str] = field(default_factory=dict)
+    #: Small worlds that were explored to their fixpoint.
+    explored: tuple[str, ...] = ()
 
 
 def gather(
@@ -64,8 +66,7 @@ def gather(
     findings = search.findings
     sides = (findings.before, findings.after)
     predicates = tuple(
-        _predicate(p, findings.before.rows, findings.after.rows, search.reached)
-        for p in changes.predicates
+        _predicate(p, findings.before.rows, findings.after.rows, search) for p in changes.predicates
     )
     return Evidence(
         searches=search.searches,
@@ -122,7 +123,7 @@ def _predicate(
     predicate: Predicate,
     before: Rows,
     after: Rows,
-    reached: Mapping[tuple[str, tuple[Scalar, ...]], str],
+    search: Search,
 ) -> PredicateEvidence:
     none: Counter[tuple[Scalar, ...]] = Counter()
     counts = (before.get(predicate.name, none), after.get(predicate.name, none))
@@ -134,7 +135,7 @@ def _predicate(
             before_count=counts[0][inputs],
             after_count=counts[1][inputs],
             unreachable=predicate.unreachable.get(inputs),
-            reached_by=reached.get((predicate.name, inputs)),
+            reached_by=search.reached.get((predicate.name, inputs)),
         )
         for inputs in predicate.domain
     )
@@ -147,6 +148,7 @@ def _predicate(
         differing=len(differing),
         differing_reached=sum(map(_reached, differing)),
         reached=sum(map(_reached, rows)),
+        explored=search.explored,
     )
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from equivalence.events import OnEvent, PairName, Progress
-from equivalence.explorer import Bounds, Row, SmallWorld
+from equivalence.explorer import Bounds, SmallWorld
 from equivalence.jobs import Job, Kind, Pool, Stop, derive_seed
-from equivalence.search import Findings, Points
+from equivalence.search import Findings, Points, Row
 from equivalence.store import CACHE
 from equivalence.subject import Relation
 from models.schema.result import MutantEvidence, SearchEvidence

@@ -24,9 +24,9 @@ from hashlib import blake2b
 from typing import Any, Final, Protocol, cast
 
 from equivalence.driver import FaultError
-from equivalence.search import Findings, Session
+from equivalence.search import Findings, Row, Session
 from equivalence.subject import Evidence, System
-from models.schema.trace import Args, Op, Scalar, Trace
+from models.schema.trace import Args, Op, Trace
 
 #: Nodes that one job expands.
 CHUNK: Final = 16
@@ -39,8 +39,6 @@ class StaleError(ValueError):
     """An exploration that cannot be gone on with."""
 
 
-#: A row of a predicate: its name and the inputs.
-Row = tuple[str, tuple[Scalar, ...]]
 Path = tuple[int, ...]
 
 

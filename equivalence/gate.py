@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -54,7 +54,8 @@ from equivalence.explain import (
 )
 from equivalence.jobs import Pool, Stop, Worker, interruptible
 from equivalence.parting import call_trees
-from equivalence.search import Points, defect_index
+from equivalence.reaching import reaching
+from equivalence.search import Points, Row, defect_index
 from equivalence.store import Store, StoreError
 from equivalence.subject import (
     Changes,
@@ -332,7 +333,8 @@ class _Run:
             (self._coverable(name.before, 0), self._coverable(name.after, 1)),
             self.tier.limits.get("coverage", ""),
             found.cut_short,
-            {row: format_trace(trace) for row, trace in found.reached.items()},
+            {row: format_trace(trace) for row, trace in self._reaching(name, changes, found)},
+            tuple(world for world, bound in found.bounds.items() if not bound),
         )
         mutants = None
         if mutate is not None and not changes.identical and not found.cut_short:
@@ -347,6 +349,16 @@ class _Run:
             gather(changes, search, self.subject.goals, mutants),
             search,
         )
+
+    def _reaching(
+        self, name: PairName, changes: Changes, found: Found
+    ) -> Iterable[tuple[Row, Trace]]:
+        if found.bounds:
+            return found.reached.items()
+        systems = self.worker.system(name.before, 0), self.worker.system(name.after, 1)
+        reached = found.findings.reached
+        small = reaching(changes.predicates, reached, systems, self.subject, self._stopped)
+        return small.items()
 
     def _coverable(self, step: int, slot: int) -> Points | None:
         system = self.worker.system(step, slot)

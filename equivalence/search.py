@@ -29,6 +29,8 @@ THOROUGH_EVERY: Final = 128
 
 Points = dict[str, frozenset[str]]
 Rows = dict[str, Counter[tuple[Scalar, ...]]]
+#: A row of a predicate: its name and the inputs.
+Row = tuple[str, tuple[Scalar, ...]]
 
 
 @dataclass(slots=True)
@@ -73,6 +75,8 @@ class Findings:
     states: set[int] = field(default_factory=set)
     #: Traces that reached points of the code that no trace before them had reached.
     novel: list[Trace] = field(default_factory=list)
+    #: The first trace to each row of a predicate that no search before had reached.
+    reached: dict[Row, Trace] = field(default_factory=dict)
     before: Side = field(default_factory=Side)
     after: Side = field(default_factory=Side)
     truncated: bool = False
@@ -94,6 +98,7 @@ class Findings:
         if len(self.states) < MAX_STATES:
             self.states |= other.states
         self.novel += other.novel
+        self.reached = {**other.reached, **self.reached}
         self.before.add(other.before)
         self.after.add(other.after)
         self.truncated |= other.truncated
@@ -236,12 +241,20 @@ class Session:
                 if progress == self._progress[place]:
                     continue
                 self._progress[place] = progress
+                self._note_reached(system, seen)
                 for function, points in Side.of(system).points().items():
                     known = seen.get(function, frozenset())
                     if not points <= known:
                         seen[function] = known | points
                         new = True
         return new
+
+    def _note_reached(self, system: Evidence, seen: Points) -> None:
+        for name, counts in system.rows().items():
+            known = seen.get(f"predicate {name}", frozenset())
+            for inputs in counts:
+                if str(inputs) not in known and (name, inputs) not in self.findings.reached:
+                    self.findings.reached[name, inputs] = self.trace()
 
     def trace(self) -> Trace:
         """The trace that runs now, as far as it has come."""

@@ -178,7 +178,8 @@ class PredicateRow(Model):
     before_count: Count
     after_count: Count
     unreachable: Text | None = None
-    #: A shortest trace that evaluates it with these inputs, where an exhaustive search found one.
+    #: A trace that evaluates it with these inputs: a shortest one where worlds were explored; for
+    #: inputs that are answered differently, a small one.
     reached_by: Text | None = None
 
 
@@ -187,6 +188,8 @@ class PredicateEvidence(Model):
 
     ``differing`` inputs are answered differently; ``differing_reached`` of them were reached: that
     a predicate differs on some input and that it differs on a reachable state are two findings.
+    ``explored`` are the small worlds explored to their fixpoint: an input that was not reached
+    cannot be reached there.
     """
 
     name: Text
@@ -196,6 +199,7 @@ class PredicateEvidence(Model):
     differing: Count
     differing_reached: Count
     reached: Count
+    explored: tuple[Text, ...] = ()
 
 
 class MissedPoint(Model):

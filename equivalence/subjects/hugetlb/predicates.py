@@ -153,6 +153,32 @@ NOT_OVERRIDDEN: Final = Predicate(
     unreachable=_unreachable(_FIVE, overridden=False),
 )
 
+
+def counts_before(avoid_reserve: int, chg: int) -> bool:
+    """Until patch 3: whoever avoids reserves changes the global count, whatever the subpool has."""
+    return bool(avoid_reserve or chg)
+
+
+def counts_after(avoid_reserve: int, chg: int) -> bool:
+    """Patch 3: only what the subpool does not have."""
+    return bool(chg)
+
+
+#: The one value that the series changes: gbl_chg where reserves are avoided and the subpool has the
+#: page. What is decided from it is the same (:data:`NOT_OVERRIDDEN`): avoid_reserve is asked first.
+COUNTED: Final = Predicate(
+    "gbl_chg is set",
+    ("avoid_reserve", "chg"),
+    tuple(product((0, 1), repeat=2)),
+    counts_before,
+    counts_after,
+    symbols=("alloc_hugetlb_folio",),
+    site=_SITE,
+    anchor=_ANCHOR,
+    inputs=("int(bool(avoid_reserve))", _SUBPOOL_SAID),
+    keep={"subpool_said": "hugepage_subpool_get_pages"},
+)
+
 #: Outcomes of changed conditions that cannot happen.
 DEAD: Final = (
     DeadBranch(

@@ -20,7 +20,14 @@ import refactored.hugetlb
 from equivalence.series import DeadBranch, Patch, Series, Symbols, collect
 from equivalence.subject import Predicate
 from equivalence.subjects.hugetlb import digest, observation, statekey
-from equivalence.subjects.hugetlb.predicates import DEAD, DEBIT, NOT_OVERRIDDEN, REFUSE, SHOULD_USE
+from equivalence.subjects.hugetlb.predicates import (
+    COUNTED,
+    DEAD,
+    DEBIT,
+    NOT_OVERRIDDEN,
+    REFUSE,
+    SHOULD_USE,
+)
 from equivalence.subjects.hugetlb.stable_predicates import (
     CLEARS_WP,
     FORK_DEAD,
@@ -131,7 +138,7 @@ def vma_dependence() -> Series:
                 "3/3",
                 "Remove unnecessary check for avoid_reserve",
                 replace=bodies(refactored.hugetlb, "alloc_hugetlb_folio"),
-                predicates=(NOT_OVERRIDDEN,),
+                predicates=(NOT_OVERRIDDEN, COUNTED),
             ),
         ),
     )
