@@ -70,10 +70,15 @@ class MutableTier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How hard each mutant is searched for: traces of ``ops`` operations in all are drawn, and each
-    small world is explored up to ``states``."""
+    """How hard each mutant is searched for.
+
+    Traces of ``ops`` operations in all are drawn. Of those and the examples, a mutant is tried on
+    such as run what it changes, until ``tries`` operations were run. Each small world is explored
+    up to ``states``.
+    """
 
     ops: int = 5_000
+    tries: int = 6_000
     states: int = 300
     seed: int = 0
     relation: Relation = "state"
@@ -179,8 +184,13 @@ class Hunter:
         return Lockstep(self._original, system, oracle)
 
     def _searches(self, mutant: Mutant, system: System, lockstep: Lockstep) -> Iterator[_Found]:
+        tried = 0
         for known in self._reference.traces_for(mutant):
-            yield self._tried(known, system, lockstep)
+            found = self._tried(known, system, lockstep)
+            yield found
+            tried += found.ops
+            if tried >= self._plan.tries:
+                break
         for small in self._worlds:
             if self._reference.is_run_in(mutant, small):
                 yield self._explored(lockstep, small)

@@ -24,6 +24,8 @@ from equivalence.subject import Evidence, Relation, Subject, System
 from models.schema.outcome import Outcome
 from models.schema.trace import Trace
 
+#: The search that replays the subject's examples, which every run does first.
+EXAMPLES: Final = "examples"
 #: The original is checked by every other run; a mutant counts when it differs.
 NO_INVARIANTS: Final = ()
 
@@ -63,11 +65,14 @@ class Reference:
         #: Function and line -> the traces that run it, by their place in the list.
         self._ran: dict[tuple[str, int], list[int]] = {}
         self._worlds: dict[str, frozenset[tuple[str, int]]] = {}
+        #: All points that each trace reached, and the order in which traces are tried.
+        self._points: list[frozenset[tuple[str, str]]] = []
+        self._rank: dict[int, int] = {}
 
     def add_examples(self) -> None:
         """Run the traces that every run replays first."""
         for trace in self._subject.examples():
-            self._add("examples", trace)
+            self._add(EXAMPLES, trace)
 
     def add_drawn(self, seed: int, ops: int) -> None:
         """Draw traces of ``ops`` operations in all, as the sampler does, and run them."""
@@ -92,11 +97,28 @@ class Reference:
         self._worlds[small.name] = frozenset(_lines_of(found.findings.before.covered))
 
     def traces_for(self, mutant: Mutant) -> Iterator[Known]:
-        """The traces that run what a mutant changes: the examples, then the drawn ones, each from
-        the shortest to the longest."""
+        """The traces that run what a mutant changes, in the order that finds most bugs soonest.
+
+        First those that reach what no shorter one does, then all others, examples before drawn
+        ones; each from the shortest to the longest.
+        """
+        if len(self._rank) != len(self._known):
+            self._rank = dict(self._ranked())
         places = self._ran.get((mutant.function, self._line(mutant)), ())
-        known = [self._known[place] for place in places]
-        yield from sorted(known, key=lambda k: (k.search != "examples", len(k.trace.ops)))
+        for place in sorted(places, key=self._rank.__getitem__):
+            yield self._known[place]
+
+    def _ranked(self) -> Iterator[tuple[int, int]]:
+        def key(place: int) -> tuple[bool, int]:
+            known = self._known[place]
+            return known.search != EXAMPLES, len(known.trace.ops)
+
+        met: set[tuple[str, str]] = set()
+        first, rest = [], []
+        for place in sorted(range(len(self._known)), key=key):
+            (rest if self._points[place] <= met else first).append(place)
+            met |= self._points[place]
+        yield from ((place, rank) for rank, place in enumerate([*first, *rest]))
 
     def is_run_in(self, mutant: Mutant, small: SmallWorld) -> bool:
         """Whether exploring a small world runs what a mutant changes."""
@@ -119,7 +141,11 @@ class Reference:
             self._beside().run(trace)
         else:
             log = tuple(_log(self._watched, trace, self._relation))
-        for place in _lines_of(self._evidence.covered()):
+        covered = self._evidence.covered()
+        self._points.append(
+            frozenset((name, point) for name, points in covered.items() for point in points)
+        )
+        for place in _lines_of(covered):
             self._ran.setdefault(place, []).append(len(self._known))
         self._known.append(Known(search, trace, log))
 

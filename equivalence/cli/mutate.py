@@ -32,6 +32,8 @@ from equivalence.mutate import (
     touched,
 )
 
+#: Options that say how hard each mutant is searched for.
+PLAN = ("ops", "tries", "states", "seed", "relation", "shrink")
 #: Unexplained survivors: no verdict of theirs is earned.
 SURVIVORS = 3
 
@@ -45,7 +47,9 @@ SURVIVORS = 3
     "--function", "functions", multiple=True, metavar="NAME", help="Only this one; repeatable."
 )
 @click.option("--ops", type=click.IntRange(1), default=5_000, show_default=True,
-              help="Operations of the sampler for each mutant.")  # fmt: skip
+              help="Operations of the traces that are drawn.")  # fmt: skip
+@click.option("--tries", type=click.IntRange(1), default=6_000, show_default=True,
+              help="Operations of all traces that a mutant is tried on.")  # fmt: skip
 @click.option("--states", type=click.IntRange(0), default=300, show_default=True,
               help="States of each small world; 0: no worlds.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
@@ -81,9 +85,7 @@ def mutate(**options: Any) -> int:
         if name not in tier.functions(step):
             msg = f"function {name!r}: step {step} has none; 'equivcheck show functions' lists them"
             raise InputError(msg)
-    plan = Plan(
-        options["ops"], options["states"], options["seed"], options["relation"], options["shrink"]
-    )
+    plan = Plan(**{name: options[name] for name in PLAN})
     mutants = mutants_in(tier, step, names)
     try:
         fates = _fates(options, chosen, tier, step, plan, mutants)
@@ -105,6 +107,7 @@ def _fates(
     mutants: Sequence[Mutant],
 ) -> list[Fate]:
     """The fates of all mutants, gone on with where a checkpoint says."""
+    from equivalence.subjects.hugetlb.mutation import core
     from equivalence.subjects.hugetlb.worlds import WORLDS
 
     kept = None
@@ -116,7 +119,9 @@ def _fates(
     hunt: Iterable[Fate] = ()
     if left:
         worlds = WORLDS if plan.states else ()
-        names = dict.fromkeys(mutant.function for mutant in left)
+        # What runs of the whole core says which traces are unlike each other.
+        names = dict.fromkeys((*(mutant.function for mutant in left), *core()))
+        names = {name: None for name in names if name in tier.functions(step)}
         hunter = Hunter(chosen.subject, tier, step, worlds, plan, names)
         hunt = hunt_all(hunter, left, options["jobs"])
     fates = []

@@ -171,7 +171,7 @@ def _scores(options: dict[str, Any], chosen: Chosen) -> Mutate | None:
     from equivalence.subjects.hugetlb.worlds import WORLDS
 
     states = 300 if options["profile"] == "nightly" else 0
-    plan = Plan(ops, states, options["seed"], options["relation"])
+    plan = Plan(ops, states=states, seed=options["seed"], relation=options["relation"])
     worlds = WORLDS if states else ()
     return Scores(chosen.subject, chosen.tier, worlds, explained, plan, options["jobs"])
 
