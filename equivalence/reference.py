@@ -114,7 +114,8 @@ class Reference:
             return known.search != EXAMPLES, len(known.trace.ops)
 
         met: set[tuple[str, str]] = set()
-        first, rest = [], []
+        first: list[int] = []
+        rest: list[int] = []
         for place in sorted(range(len(self._known)), key=key):
             (rest if self._points[place] <= met else first).append(place)
             met |= self._points[place]
