@@ -49,10 +49,10 @@ format: $(INSTALLED) ## format, and mend what ruff can mend
 	@$(BIN)/ruff check --fix --exit-zero --quiet
 	@$(BIN)/ruff format
 
-lock: ## resolve the dependencies of pyproject.toml anew into requirements.lock
+lock: ## resolve what pyproject.toml needs into requirements.lock; UPGRADE=1 takes newer versions of all
 	@$(PYTHON) -m venv .venv-lock
 	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	@.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade \
+	@.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes $(if $(filter-out 0,$(UPGRADE)),--upgrade) \
 	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
 	  --group dev pyproject.toml --output-file requirements.lock
 	@if grep -n '://' requirements.lock; then echo "requirements.lock must name no host" >&2; exit 1; fi
