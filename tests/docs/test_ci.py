@@ -247,6 +247,7 @@ def test_there_is_no_reply_to_our_own_troubles(fake: Path, tmp_path: Path, statu
         (b"\xff\x00 junk\n" * 50, (), "no mail with a Message-ID on standard input"),
         (b"x" * ((32 << 20) + 1), (), "more than 33554432 bytes on standard input"),
         (FROM_B4, ("--equivcheck", "no-such-program"), "no-such-program: not found"),
+        (FROM_B4, ("--in-reply-to", "a@b"), "--in-reply-to a@b: expected a Message-ID in < and >"),
     ],
 )
 def test_what_the_bot_refuses(
