@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from models.schema.result import EXIT_STATUS, Counterexample, FieldChange, Pair, Result
 from reports.calls import Part, parts
+from reports.conditions import reach_text
 from reports.pictures import Pictures, counter_charts, pictures
 from reports.states import Moment, moments
 from reports.text import (
@@ -179,6 +180,7 @@ def _template() -> Template:
         line=one_line,
         outcome=outcome_line,
         pair_name=pair_name,
+        reach=reach_text,
         rung=rung_text,
         status=status_text,
         trace=trace_lines,

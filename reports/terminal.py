@@ -22,6 +22,7 @@ from models.schema.result import (
     Verdict,
 )
 from reports.compare import Change
+from reports.conditions import condition_lines, mutant_lines
 from reports.text import (
     defect_text,
     limits_text,
@@ -61,6 +62,8 @@ def _parts(result: Result) -> Iterator[RenderableType]:
     yield pairs_table(result.pairs)
     for group in _groups(result.pairs):
         yield from _detail(group)
+    for line in (*condition_lines(result.pairs), *mutant_lines(result.pairs)):
+        yield Text(line)
     yield from _defects(result.defects)
     yield from _not_compared(result)
     for note in result.notes:
