@@ -20,6 +20,7 @@ from markupsafe import Markup
 from models.schema.result import EXIT_STATUS, Counterexample, FieldChange, Pair, Result
 from reports.calls import Part, parts
 from reports.conditions import reach_text
+from reports.evidence import tried
 from reports.pictures import Pictures, counter_charts, pictures
 from reports.states import Moment, moments
 from reports.text import (
@@ -95,6 +96,7 @@ def write(result: Result) -> str:
         groups=_groups(result.pairs[:MAX_PAIRS]),
         divergences=divergences,
         more_divergences=[group[0] for group in groups[MAX_DIVERGENCES:]],
+        tried=[tried(pair) for pair in result.pairs[:MAX_PAIRS] if pair.evidence.coverage],
         style=Markup(_asset("page.css")),
         script=Markup(script),
         script_hash=Markup(digest),

@@ -8,6 +8,7 @@ from reports.text import (
     one_line,
     pair_name,
     pair_why,
+    parting_text,
     rung_text,
     status_text,
     trace_lines,
@@ -57,6 +58,8 @@ def _diagnosis(pair: Pair) -> list[str]:
             f"# {one_line(c.field)}: {value_text(c.before)} before, {value_text(c.after)} after"
             for c in found.differences[:20]
         ]
+        parted = parting_text(found)
+        lines += [f"# {one_line(parted, 400)}"] if parted else []
         trace = trace_lines(found.trace)
         lines += [f"#   {line}" for line in trace[:MAX_TRACE]]
         if len(trace) > MAX_TRACE:

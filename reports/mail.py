@@ -18,6 +18,7 @@ from reports.text import (
     one_line,
     pair_name,
     pair_why,
+    parting_text,
     rung_text,
     trace_lines,
     value_text,
@@ -113,7 +114,12 @@ def _counterexample(found: Counterexample) -> Iterator[str]:
         yield from _wrap(f"{change.field}: {values}", "    ", "      ")
     if len(found.differences) > MAX_FIELDS:
         yield f"    ... and {len(found.differences) - MAX_FIELDS} more fields"
+    parted = parting_text(found)
+    if parted:
+        yield ""
+        yield from _wrap(f"{parted[0].upper()}{parted[1:]}.")
     if found.replay is not None:
+        yield ""
         yield "To see it:"
         yield from _command(found.replay)
 

@@ -13,6 +13,7 @@ from reports.text import (
     one_line,
     pair_name,
     pair_why,
+    parting_text,
     rung_text,
     status_text,
     value_text,
@@ -72,6 +73,8 @@ def _detail(pair: Pair) -> list[str]:
         lines.append(f"| {plain(change.field)} | {values} |")
     if len(found.differences) > MAX_FIELDS:
         lines.append(f"\nAnd {len(found.differences) - MAX_FIELDS} more fields.")
+    parted = parting_text(found)
+    lines += ["", plain(f"{parted[0].upper()}{parted[1:]}.", 400)] if parted else []
     trace = clean(found.trace).splitlines()
     more = len(trace) - MAX_TRACE
     lines += ["", *fenced("\n".join(trace[:MAX_TRACE]))]

@@ -30,6 +30,7 @@ from reports.text import (
     outcome_line,
     pair_name,
     pair_why,
+    parting_text,
     rung_text,
     status_text,
     trace_lines,
@@ -137,6 +138,11 @@ def counterexample(found: Counterexample) -> Iterator[RenderableType]:
         ),
     )
     lines += field_lines(changes)
+    parted = parting_text(found)
+    if parted:
+        yield _indented(lines)
+        yield _wrapped([parted])
+        lines = []
     if found.shrinking is not None:
         how = f"shrunk from {found.shrinking.from_ops} ops in {found.shrinking.runs} runs"
         how += "" if found.shrinking.complete else ", not to the end"

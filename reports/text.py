@@ -6,7 +6,15 @@ import json
 import re
 from typing import Any, Final
 
-from models.schema.result import EXIT_STATUS, Defect, OutcomeText, Pair, Result, Verdict
+from models.schema.result import (
+    EXIT_STATUS,
+    Counterexample,
+    Defect,
+    OutcomeText,
+    Pair,
+    Result,
+    Verdict,
+)
 
 #: Control characters, and the marks that change the direction of text: a terminal or a reader of
 #: mail would obey them, wherever they come from.
@@ -82,6 +90,21 @@ def pair_why(pair: Pair) -> str:
     if pair.verdict is Verdict.DECLARED_BUT_UNSEEN:
         return f"the declared change was not seen; {rung_text(pair) or pair.rung}"
     return pair.reason
+
+
+def parting_text(found: Counterexample) -> str:
+    """Where the code of the two sides parts, in one sentence; "" if that is not known."""
+    calls = found.calls
+    if calls is None:
+        return f"they part in {found.function}()" if found.function else ""
+    if calls.parting == "nowhere":
+        where = f", likely in {calls.hunk_of}()" if calls.hunk_of else ""
+        return f"same calls and branches on both sides: what differs is computed{where}"
+    stack = calls.before.stack or calls.after.stack
+    where = f"{stack[-1]}()" if stack else "the operation"
+    return one_line(
+        f"they part in {where}: {calls.before.said} before, {calls.after.said} after", 400
+    )
 
 
 def trace_lines(trace: str) -> list[str]:

@@ -13,13 +13,15 @@ from equivalence.cli.output import WRITERS
 from models.schema.result import (
     EXIT_STATUS,
     HunkEvidence,
+    MissedPoint,
     Pair,
     Result,
+    SideCoverage,
     Verdict,
     parse_result,
 )
 from reports import github, junit, ktap, mail, markdown
-from tests.reports.results import every_verdict, hostile_result, toy_result
+from tests.reports.results import CALLS, COVERAGE, every_verdict, hostile_result, toy_result
 
 TEXTS = ["junit", "ktap", "markdown", "github", "mail"]
 
@@ -168,6 +170,42 @@ def test_github_marks_the_line_of_a_hunk() -> None:
         "::notice file=mm/hugetlb.c,line=1120,title=not hosted%3A mm/hugetlb.c%3A1120::a, b: c d",
         "::notice title=not compiled%3A somewhere::off",
     ]
+
+
+def test_github_marks_where_the_code_parts_and_what_did_not_run() -> None:
+    pair = toy_result().pairs[-1]
+    found = pair.counterexample
+    assert found is not None
+    source = CALLS.before.source
+    assert source is not None
+    after = CALLS.after.model_copy(
+        update={"source": source.model_copy(update={"file": "mm/hugetlb.c", "marked": 12})}
+    )
+    points = [("mm/hugetlb.c:7", None), ("mm/hugetlb.c:8", None), ("mm/hugetlb.c:20", "off"),
+              ("152", None)]  # fmt: skip
+    missed = tuple(
+        MissedPoint(point=point, required=True, reason=reason) for point, reason in points
+    )
+    coverage = COVERAGE.model_copy(
+        update={"after": SideCoverage(reached=0, total=4, missed=missed), "before": None}
+    )
+    removed = COVERAGE.model_copy(update={"after": None})
+    pair = pair.model_copy(
+        update={
+            "counterexample": found.model_copy(
+                update={"calls": CALLS.model_copy(update={"after": after})}
+            ),
+            "evidence": pair.evidence.model_copy(update={"coverage": (coverage, removed)}),
+        }
+    )
+    lines = github.write(toy_result().model_copy(update={"pairs": (pair,), "defects": ()}))
+    heads = [line.rpartition("::")[0] for line in lines.splitlines()]
+    assert heads[0].startswith("::error file=mm/hugetlb.c,line=12,title=diverged")
+    assert heads[1:] == [
+        "::notice file=mm/hugetlb.c,line=7,title=did not run%3A plenty()",
+        "::notice file=mm/hugetlb.c,line=20,title=did not run%3A plenty()",
+    ]
+    assert "%0Athey part in plenty(): finds free >= n false before" in lines
 
 
 # -- mail ----------------------------------------------------------------------------------------
