@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 #: Builtins that do nothing but compute.
-_PURE: Final = frozenset({"bool", "int", "len", "max", "min"})
+_PURE: Final = frozenset({"bool", "cast", "int", "len", "max", "min"})
 #: An element of something: no local name, for whoever is called may have it too.
 _ELEMENT: Final = ".[]"
 

@@ -61,8 +61,9 @@ class Mutant:
 
 #: The operator that exchanges arguments, which a compiler refuses where their types differ.
 ARGUMENTS: Final = "arguments"
-#: Functions whose value does not depend on the order of their arguments.
-_SYMMETRIC: Final = frozenset({"max", "min"})
+#: Functions whose value does not depend on the order of their arguments, or which only a type
+#: checker sees.
+_SYMMETRIC: Final = frozenset({"cast", "max", "min"})
 #: A change: applies itself to the tree that it was found in, and takes itself back.
 Change = tuple[str, int, str, str, Callable[[], None], Callable[[], None]]
 
@@ -122,6 +123,8 @@ def _changes(tree: ast.FunctionDef, result: ast.stmt) -> Iterator[Change]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
+    # An element of a constant index is what a pointer points to.
+    pointed = {node.slice for node in ast.walk(tree) if isinstance(node, ast.Subscript)}
     for node in ast.walk(tree):
         if isinstance(node, (ast.If, ast.While, ast.IfExp)):
             yield from _negated(node, "test", node.test)
@@ -133,7 +136,7 @@ def _changes(tree: ast.FunctionDef, result: ast.stmt) -> Iterator[Change]:
             yield _set("sign", node, "op", _SIGNS[type(node.op)](), node)
         elif isinstance(node, ast.Call):
             yield from _arguments(node)
-        elif isinstance(node, ast.Constant) and type(node.value) is int:
+        elif isinstance(node, ast.Constant) and type(node.value) is int and node not in pointed:
             yield from _constant(node, tree)
         for name in _BLOCKS:
             block = getattr(node, name, None)
@@ -286,12 +289,16 @@ def _droppable(statement: ast.stmt, assigned: set[str]) -> bool:
         return True
     if isinstance(statement, ast.Expr):
         return isinstance(statement.value, ast.Call)
-    if isinstance(statement, ast.Assign):
+    if isinstance(statement, ast.Assign) and not _is_cast(statement.value):
         names = [target for target in statement.targets if isinstance(target, ast.Name)]
         return all(name.id in assigned for name in names) and not any(
             isinstance(target, ast.Tuple) for target in statement.targets
         )
     return False
+
+
+def _is_cast(value: ast.expr) -> bool:
+    return isinstance(value, ast.Call) and ast.unparse(value.func) == "cast"
 
 
 def _is_update(statement: ast.stmt) -> bool:
@@ -308,7 +315,9 @@ def _is_update(statement: ast.stmt) -> bool:
 
 def _exchangeable(one: ast.stmt, two: ast.stmt, local: set[str]) -> bool:
     plain = (ast.Expr, ast.Assign, ast.AugAssign)
-    return isinstance(one, plain) and isinstance(two, plain) and not independent(one, two, local)
+    if not isinstance(one, plain) or not isinstance(two, plain):
+        return False
+    return not (_is_cast(one.value) or _is_cast(two.value) or independent(one, two, local))
 
 
 def _result(tree: ast.FunctionDef) -> ast.stmt:

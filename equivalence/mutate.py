@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from random import Random
 from types import CodeType, FunctionType
 from typing import Final, Protocol
 
@@ -30,7 +31,9 @@ from equivalence.explorer import SmallWorld
 from equivalence.jobs import derive_seed
 from equivalence.mutants import Mutant, build, mutants_of
 from equivalence.oracle import oracle_for
-from equivalence.reference import Known, Reference, explored, first_difference
+from equivalence.races import Tasked, race
+from equivalence.reference import NO_INVARIANTS, Known, Reference, explored, first_difference
+from equivalence.search import Findings, Session
 from equivalence.shrink import Shrinker
 from equivalence.subject import Changes, Relation, Subject, System, WorldError
 from models.schema.divergence import Divergence
@@ -74,12 +77,13 @@ class Plan:
 
     Traces of ``ops`` operations in all are drawn. Of those and the examples, a mutant is tried on
     such as run what it changes, until ``tries`` operations were run. Each small world is explored
-    up to ``states``.
+    up to ``states``. Operations of two tasks are run together for ``raced`` operations.
     """
 
     ops: int = 5_000
     tries: int = 6_000
     states: int = 300
+    raced: int = 0
     seed: int = 0
     relation: Relation = "state"
     shrink: bool = False
@@ -194,6 +198,8 @@ class Hunter:
         for small in self._worlds:
             if self._reference.is_run_in(mutant, small):
                 yield self._explored(lockstep, small)
+        if self._plan.raced and isinstance(self._subject, Tasked):
+            yield self._raced(lockstep)
 
     def _tried(self, known: Known, system: System, lockstep: Lockstep) -> _Found:
         begun = lockstep.ticks
@@ -221,6 +227,16 @@ class Hunter:
         trace = trace.with_ops(trace.ops[: divergence.op_index + 1])
         return _Found(known.search, ops, trace, divergence)
 
+    def _raced(self, lockstep: Lockstep) -> _Found:
+        begun = lockstep.ticks
+        session = Session(self._subject, lockstep, NO_INVARIANTS)
+        rng = Random(self._plan.seed)
+        try:
+            race(session, self._subject.generator(), rng, self._plan.raced, 2)
+        except Exception as error:
+            return _Found("tasks", lockstep.ticks - begun, None, _Raised.of(error))
+        return _of("tasks", session.findings, session.findings.ops)
+
     def _explored(self, lockstep: Lockstep, small: SmallWorld) -> _Found:
         name = f"world {small.name}"
         begun = lockstep.ticks
@@ -228,13 +244,7 @@ class Hunter:
             found = explored(self._subject, lockstep, small, self._plan.states)
         except Exception as error:
             return _Found(name, lockstep.ticks - begun, None, _Raised.of(error))
-        findings = found.findings
-        if findings.divergence is not None:
-            return _Found(name, found.transitions, *findings.divergence)
-        if findings.fault is not None:
-            trace, text = findings.fault
-            return _Found(name, found.transitions, trace, _Raised(text))
-        return _Found(name, found.transitions)
+        return _of(name, found.findings, found.transitions)
 
     def _killed(self, fate: Fate, found: _Found, lockstep: Lockstep) -> Fate:
         trace, why, compiles = found.trace, found.why, True
@@ -287,6 +297,15 @@ class _Found:
     ops: int
     trace: Trace | None = None
     why: Divergence | _Raised | None = None
+
+
+def _of(search: str, findings: Findings, ops: int) -> _Found:
+    if findings.divergence is not None:
+        return _Found(search, ops, *findings.divergence)
+    if findings.fault is not None:
+        trace, text = findings.fault
+        return _Found(search, ops, trace, _Raised(text))
+    return _Found(search, ops)
 
 
 def _smaller(lockstep: Lockstep, trace: Trace, divergence: Divergence, subject: Subject) -> Trace:

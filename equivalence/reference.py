@@ -65,9 +65,10 @@ class Reference:
         #: Function and line -> the traces that run it, by their place in the list.
         self._ran: dict[tuple[str, int], list[int]] = {}
         self._worlds: dict[str, frozenset[tuple[str, int]]] = {}
-        #: All points that each trace reached, and the order in which traces are tried.
-        self._points: list[frozenset[tuple[str, str]]] = []
-        self._rank: dict[int, int] = {}
+        #: All points that each trace reached, and the order in which traces are tried on mutants of
+        #: a function.
+        self._points: list[Mapping[str, frozenset[str]]] = []
+        self._ranks: dict[str, dict[int, int]] = {}
 
     def add_examples(self) -> None:
         """Run the traces that every run replays first."""
@@ -99,26 +100,28 @@ class Reference:
     def traces_for(self, mutant: Mutant) -> Iterator[Known]:
         """The traces that run what a mutant changes, in the order that finds most bugs soonest.
 
-        First those that reach what no shorter one does, then all others, examples before drawn
-        ones; each from the shortest to the longest.
+        First those that reach what no shorter one does in the function, then all others, examples
+        before drawn ones; each from the shortest to the longest.
         """
-        if len(self._rank) != len(self._known):
-            self._rank = dict(self._ranked())
-        places = self._ran.get((mutant.function, self._line(mutant)), ())
-        for place in sorted(places, key=self._rank.__getitem__):
+        name = mutant.function
+        if len(self._ranks.get(name, {})) != len(self._known):
+            self._ranks[name] = dict(self._ranked(name))
+        places = self._ran.get((name, self._line(mutant)), ())
+        for place in sorted(places, key=self._ranks[name].__getitem__):
             yield self._known[place]
 
-    def _ranked(self) -> Iterator[tuple[int, int]]:
+    def _ranked(self, name: str) -> Iterator[tuple[int, int]]:
         def key(place: int) -> tuple[bool, int]:
             known = self._known[place]
             return known.search != EXAMPLES, len(known.trace.ops)
 
-        met: set[tuple[str, str]] = set()
+        met: set[str] = set()
         first: list[int] = []
         rest: list[int] = []
         for place in sorted(range(len(self._known)), key=key):
-            (rest if self._points[place] <= met else first).append(place)
-            met |= self._points[place]
+            points = self._points[place].get(name, frozenset())
+            (rest if points <= met else first).append(place)
+            met |= points
         yield from ((place, rank) for rank, place in enumerate([*first, *rest]))
 
     def is_run_in(self, mutant: Mutant, small: SmallWorld) -> bool:
@@ -143,9 +146,7 @@ class Reference:
         else:
             log = tuple(_log(self._watched, trace, self._relation))
         covered = self._evidence.covered()
-        self._points.append(
-            frozenset((name, point) for name, points in covered.items() for point in points)
-        )
+        self._points.append(covered)
         for place in _lines_of(covered):
             self._ran.setdefault(place, []).append(len(self._known))
         self._known.append(Known(search, trace, log))

@@ -33,7 +33,7 @@ from equivalence.mutate import (
 )
 
 #: Options that say how hard each mutant is searched for.
-PLAN = ("ops", "tries", "states", "seed", "relation", "shrink")
+PLAN = ("ops", "tries", "states", "raced", "seed", "relation", "shrink")
 #: Unexplained survivors: no verdict of theirs is earned.
 SURVIVORS = 3
 
@@ -52,6 +52,8 @@ SURVIVORS = 3
               help="Operations of all traces that a mutant is tried on.")  # fmt: skip
 @click.option("--states", type=click.IntRange(0), default=300, show_default=True,
               help="States of each small world; 0: no worlds.")  # fmt: skip
+@click.option("--raced", type=click.IntRange(0), default=2_000, show_default=True,
+              help="Operations that are run together, in two tasks; 0: none.")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @click.option("--jobs", type=click.IntRange(1, 256), default=cpus, show_default="all processors")
 @click.option("--shrink", is_flag=True, help="Make each killing trace smaller.")
@@ -107,7 +109,6 @@ def _fates(
     mutants: Sequence[Mutant],
 ) -> list[Fate]:
     """The fates of all mutants, gone on with where a checkpoint says."""
-    from equivalence.subjects.hugetlb.mutation import core
     from equivalence.subjects.hugetlb.worlds import WORLDS
 
     kept = None
@@ -119,9 +120,7 @@ def _fates(
     hunt: Iterable[Fate] = ()
     if left:
         worlds = WORLDS if plan.states else ()
-        # What runs of the whole core says which traces are unlike each other.
-        names = dict.fromkeys((*(mutant.function for mutant in left), *core()))
-        names = {name: None for name in names if name in tier.functions(step)}
+        names = dict.fromkeys(mutant.function for mutant in left)
         hunter = Hunter(chosen.subject, tier, step, worlds, plan, names)
         hunt = hunt_all(hunter, left, options["jobs"])
     fates = []
