@@ -238,8 +238,14 @@ def _defects(defects: tuple[Defect, ...]) -> Iterator[RenderableType]:
 
 def _not_compared(result: Result) -> Iterator[RenderableType]:
     if result.not_compared:
-        names = [one_line(f"{item.section}.{item.field}") for item in result.not_compared]
-        yield Text("Not compared: " + ", ".join(names[:40]) + " (reasons in the report).")
+        sections: dict[str, list[str]] = {}
+        for item in result.not_compared[:60]:
+            sections.setdefault(one_line(item.section), []).append(one_line(item.field))
+        words = [
+            name if fields == ["*"] else f"{name} ({', '.join(fields)})"
+            for name, fields in sections.items()
+        ]
+        yield Text("Not compared: " + "; ".join(words) + ". The report has the reasons.")
 
 
 def _more(count: int, what: str) -> Iterator[RenderableType]:

@@ -121,7 +121,8 @@ def test_nothing_to_compare_is_nothing_to_say() -> None:
     assert "Not compared" not in out
     assert "Defects" not in out
     one = NotCompared(section="pool", field="name", reason="none")
-    assert "Not compared: pool.name" in printed(result.model_copy(update={"not_compared": (one,)}))
+    said = printed(result.model_copy(update={"not_compared": (one,)}))
+    assert "Not compared: pool (name). The report has the reasons." in said
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,16 @@ class HostedGenerator(HugetlbGenerator):
         return world
 
 
+def _lacking_words(spec: OpSpec) -> Iterator[str]:
+    """What of an operation the tier lacks: an argument, or single words of one."""
+    for key, words in spec.domains.items():
+        lacking = [word for word in words if lacks(Op(spec.kind, {key: word}))]
+        if len(lacking) == len(words):
+            yield f"{spec.kind} {key}"
+        else:
+            yield from (f"{spec.kind} {key}={word}" for word in lacking)
+
+
 class HostedSubject(HugetlbSubject):
     """The subject ``hugetlb`` as far as the tier ``native`` has it."""
 
@@ -186,12 +196,10 @@ class HostedSubject(HugetlbSubject):
             if lacks(Op(kind, {}))
         ),
         *(
-            Excluded("operations", f"{kind} {key}={word}", "the tier native refuses it")
+            Excluded("operations", words, "the tier native refuses it")
             for kind, spec in OPS.items()
             if not lacks(Op(kind, {}))
-            for key, words in spec.domains.items()
-            for word in words
-            if lacks(Op(kind, {key: word}))
+            for words in _lacking_words(spec)
         ),
     )
 
