@@ -14,6 +14,8 @@ from click.shell_completion import CompletionItem
 from equivalence.cli.choose import DEFAULT_SERIES, built_in
 
 DEFAULT_OUT: Final = Path("equivcheck-report")
+#: The longest time that may be given: ten years.
+MAX_SECONDS: Final = 10 * 365 * 24 * 3600
 PATH: Final = click.Path(path_type=Path)
 
 
@@ -99,4 +101,7 @@ class Duration(click.ParamType[float]):
         match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(s|m|h)?", str(value))
         if match is None or not float(match[1]):
             self.fail(f"{value!r} is no duration, expected one such as 60s, 5m or 1h", param, ctx)
-        return float(match[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[match[2]]
+        seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[match[2]]
+        if seconds > MAX_SECONDS:
+            self.fail(f"{value!r} is longer than {MAX_SECONDS // 3600:,} hours", param, ctx)
+        return seconds

@@ -192,7 +192,10 @@ def command_line(ctx: click.Context) -> str:
     words = ["equivcheck", str(ctx.info_name)]
     for param in ctx.command.params:
         name = str(param.name)
-        if not isinstance(param, click.Option) or name in _NOT_REPEATED:
+        if not isinstance(param, click.Option):
+            words += ctx.params[name]
+            continue
+        if name in _NOT_REPEATED:
             continue
         if ctx.get_parameter_source(name) is click.core.ParameterSource.DEFAULT:
             continue
@@ -201,7 +204,7 @@ def command_line(ctx: click.Context) -> str:
             words += [param.opts[0]] if value else []
         else:
             for one in value if param.multiple else [value]:
-                words += [param.opts[0], f"{one:g}s" if isinstance(one, float) else str(one)]
+                words += [param.opts[0], f"{one:.12g}s" if isinstance(one, float) else str(one)]
     return shlex.join(words)
 
 

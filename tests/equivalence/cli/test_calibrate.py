@@ -64,6 +64,31 @@ def test_a_field_that_is_wrong_is_named_with_both_values(equivcheck: Program, wr
     assert "disagrees at operation 4 (touch_write): pool.resv" in again.out
 
 
+def test_a_recording_in_another_folder_is_named_as_one_that_comes_with_equivcheck(
+    equivcheck: Program, wrong: Path
+) -> None:
+    Path("empty").mkdir()
+    Path("empty/other.jsonl").write_text(Path(f"{NAME}.jsonl").read_text())
+    done = equivcheck("calibrate", "empty", str(wrong.parent))
+    assert done.status == 1
+    assert f"replay: equivcheck replay {wrong} " in done.out
+
+
+def test_what_a_step_says_of_each_operation(equivcheck: Program, recording: Path) -> None:
+    """Refused numbers are left out; errors, signals and values are told in a word."""
+    lines = [json.loads(line) for line in recording.read_text().splitlines()]
+    lines[9]["op"], lines[9]["args"] = "fork", {"proc": "nobody", "child": "X"}
+    del lines[8]  # a number is missing where an operation was refused
+    recording.write_text("\n".join(map(json.dumps, lines)) + "\n")
+    done = equivcheck("replay", str(recording))
+    assert done.status == 1
+    rows = {line.split()[0]: line for line in done.out.splitlines() if line.strip()}
+    assert "8" not in rows
+    assert "SIGBUS" in rows["7"]
+    assert "refused" in rows["9"]
+    assert "disagrees at operation 9 (fork)" in done.out
+
+
 def test_json(equivcheck: Program, recording: Path, wrong: Path) -> None:
     done = equivcheck("calibrate", str(recording), str(wrong), "--format", "json")
     assert done.status == 1

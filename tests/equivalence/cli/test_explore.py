@@ -61,6 +61,7 @@ def test_worlds_are_explored_to_their_fixpoint(equivcheck: Program, toys: None) 
 def test_a_divergence_is_found_by_a_shortest_trace(equivcheck: Program, toys: None) -> None:
     done = equivcheck("explore", "small", "small", *GREEDY, "--jobs", "1", "--against", "base")
     assert done.status == 1
+    assert result().command.startswith("equivcheck explore small small --series ")
     (found,) = [pair.counterexample for pair in result().pairs if pair.counterexample]
     assert found.ops == 1
     again = equivcheck(*f"replay {' '.join(GREEDY)} {found.reproducer}".split())

@@ -2,12 +2,18 @@
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import click
 import pytest
+from rich.console import Console
 
 from equivalence.cli import COMMANDS, guarded
+from equivalence.cli.progress import Lines
+from equivalence.events import ExploreProgress, PairName
+from equivalence.explorer import Exploring
 from tests.equivalence.cli.program import GREEDY, PROGRAM, Program
 
 
@@ -77,6 +83,22 @@ def test_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
         err = program.stderr.read()
     assert program.returncode == 141
     assert err == ""
+
+
+def test_an_exploration_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = PairName(0, 1, "patch 1", "previous")
+    text = StringIO()
+    lines = Lines(Console(file=text, width=80))
+    now = Exploring("small", 1_200, 5_000, 4, 7, 2.0)
+    lines(ExploreProgress(pair, now))
+    assert text.getvalue() == "", "the last line was not long ago"
+    monkeypatch.setattr("equivalence.cli.progress.EVERY_S", -1.0)
+    lines(ExploreProgress(pair, now))
+    lines(ExploreProgress(pair, replace(now, seconds=0.0)))
+    told, started = text.getvalue().splitlines()
+    assert "patch 1 against the base: world small, depth 4: 1,200 states, 7 to expand" in told
+    assert told.endswith("5,000 transitions, 2,500/s")
+    assert started.endswith("5,000 transitions, 0/s")
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -10,6 +10,7 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from equivalence.campaign import PROFILES
+from equivalence.cli.run import command_line, run
 from models.schema.result import parse_result
 from tests.equivalence.cli.program import AGREEING, GREEDY, TAKE_THREE, Program, start
 
@@ -141,12 +142,36 @@ def test_ctrl_c_saves_what_was_found(tmp_path: Path) -> None:
     assert result.pairs
 
 
+def test_the_command_that_repeats_a_run_has_every_option_that_matters() -> None:
+    words: tuple[str, ...] = (
+        *GREEDY,
+        "--trust-trailers",
+        "--expect-change",
+        "1",
+        "--expect-change",
+        "2",
+    )
+    words += ("--time-limit", "30000h", "--out", "elsewhere", "--format", "json")
+    with run.make_context("run", list(words)) as context:
+        told = command_line(context).split()
+    assert told[:2] == ["equivcheck", "run"]
+    with run.make_context("run", told[2:]) as again:
+        assert again.params["time_limit"] == 30_000 * 3600
+        assert again.params["expect_change"] == (1, 2)
+        assert again.params["trust_trailers"]
+        assert again.params["series"] == GREEDY[1]
+    assert "elsewhere" not in told
+    assert "json" not in told
+
+
 def test_bad_options(equivcheck: Program) -> None:
     say = equivcheck.refuses
     assert "no such option" in say("run", "--nope").lower()
     assert "'x' is no format, expected some of" in say("run", "--format", "x")
     assert "',' is no format" in say("run", "--format", ",")
     assert "'soon' is no duration, expected one such as 60s" in say("run", "--time-limit", "soon")
+    long = "9" * 400 + "h"
+    assert "is longer than 87,600 hours" in say("run", "--time-limit", long)
     assert "the series has 2 patches" in say("run", *GREEDY, "--expect-change", "3")
     assert "there is none of that name; expected vma-dependence" in say("run", "--series", "x")
     assert "x.py: there is no such file" in say("run", "--series", "x.py")

@@ -1,12 +1,13 @@
 """`equivcheck show` on the built-in series."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from equivalence.cli import choose, listing
+from equivalence.cli import choose, listing, show
 from equivalence.series import LinkError
 from tests.equivalence.cli.program import GREEDY, Program
 
@@ -79,6 +80,31 @@ def test_a_series_on_hugetlb_from_a_file(equivcheck: Program) -> None:
     )
     assert "mine: Nothing yet" in equivcheck("show", "--series", "mine.py").out
     assert "def region_add(" in equivcheck("show", "--series", "mine.py", "--step", "0").out
+
+
+def test_a_series_from_a_module(equivcheck: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [path for path in sys.path if path])
+    Path("mine_too.py").write_text(
+        "from equivalence.series import Series\n"
+        "from equivalence.subjects.hugetlb.series import base\n"
+        "SERIES = Series('mine', 'Nothing yet', base(), ())\n"
+    )
+    for _ in range(2):
+        done = equivcheck("show", "--series", "mine_too:SERIES")
+        assert "mine: Nothing yet" in done.out
+    say = equivcheck.refuses
+    assert "mine_too:NONE" in say("show", "--series", "mine_too:NONE")
+    assert "no_such_module:X" in say("show", "--series", "no_such_module:X")
+
+
+def test_a_series_alone_names_no_others(
+    equivcheck: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Other series: stable-6.12.y" in equivcheck("show").out
+    only = choose.built_in()["vma-dependence"]
+    monkeypatch.setattr(choose, "built_in", lambda: {"vma-dependence": only})
+    monkeypatch.setattr(show, "built_in", choose.built_in)
+    assert "Other series" not in equivcheck("show").out
 
 
 def test_a_series_that_does_not_link(equivcheck: Program, monkeypatch: pytest.MonkeyPatch) -> None:
