@@ -15,29 +15,24 @@ from __future__ import annotations
 
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from random import Random
-from types import CodeType, FunctionType
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from equivalence.driver import FaultError, Lockstep
-from equivalence.events import PairName
 from equivalence.explorer import SmallWorld
-from equivalence.jobs import derive_seed
-from equivalence.mutants import Mutant, build, mutants_of
+from equivalence.mutants import Mutant
 from equivalence.oracle import oracle_for
 from equivalence.races import Tasked, race
 from equivalence.reference import NO_INVARIANTS, Known, Reference, explored, first_difference
 from equivalence.search import Findings, Session
 from equivalence.shrink import Shrinker
-from equivalence.subject import Changes, Relation, Subject, System, WorldError
+from equivalence.subject import Relation, Subject, System, WorldError
 from models.schema.divergence import Divergence
-from models.schema.result import MutantEvidence
 from models.schema.trace import Trace, format_trace
 
 #: An operation that takes more processor time does not come back.
@@ -46,29 +41,43 @@ HANG_S: Final = 3.0
 SHRINK_LIMIT: Final = 400
 
 
-class MutableTier(Protocol):
-    """A tier whose functions can be replaced."""
+class RefusedError(ValueError):
+    """A mutant that does not compile."""
 
-    name: str
-    series: str
 
-    def functions(self, step: int) -> Mapping[str, FunctionType]:
-        """The functions of a step."""
+class Workshop(Protocol):
+    """Makes systems of one step and of its mutants."""
 
-    def system(
-        self,
-        step: int,
-        *,
-        effects: bool = False,
-        evidence: bool = True,
-        overrides: Mapping[str, CodeType] | None = None,
-        watch: Iterable[str] = (),
-    ) -> System:
-        """A system of the step with other code for some functions; ``watch`` names functions that
-        report what ran."""
+    def original(self) -> System:
+        """The step as it is."""
 
-    def changes(self, before: int, after: int) -> Changes:
-        """How two steps differ."""
+    def watched(self) -> System:
+        """The step as it is, reporting what runs in the functions that are mutated."""
+
+    def mutated(self, mutant: Mutant) -> System:
+        """The step with a bug planted.
+
+        Raises:
+            RefusedError: the mutant does not compile.
+        """
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """A system that keeps something running."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class Planter(Protocol):
+    """Knows where bugs can be planted in a series on one tier."""
+
+    def touched(self, before: int, after: int) -> Sequence[Mutant]:
+        """Mutants of the functions that a pair of steps touches, as the second one has them."""
+
+    def workshop(self, step: int, mutants: Sequence[Mutant], relation: Relation) -> Workshop:
+        """What makes systems of a step and of these mutants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +104,10 @@ class Fate:
 
     ``killed_by`` is the search ("" if it survived), ``how`` one of diverged, crashed, hangs.
     ``ops`` and ``seconds`` were spent on it. ``trace`` is the text of a trace that tells it apart,
-    where there is one. ``compiles`` is false where a compiler of C would refuse the change, because
-    the types say so or because running it failed as only a wrong type does; such a mutant says
-    nothing of the searches, and counts neither as killed nor as a survivor. ``ran`` says whether
-    any trace or world ran what the mutant changes.
+    where there is one. ``compiles`` is false where a compiler of C refuses the change, or would: on
+    the ports because the types say so, or because running it failed as only a wrong type does. Such
+    a mutant says nothing of the searches, and counts neither as killed nor as a survivor. ``ran``
+    says whether any trace or world ran what the mutant changes.
     """
 
     mutant: Mutant
@@ -123,7 +132,7 @@ class Fate:
 
 
 class Hunter:
-    """Searches for mutants of some functions of one step, one after the other.
+    """Searches for mutants of one step, one after the other.
 
     Raises:
         FaultError: the original step fails by itself.
@@ -132,20 +141,16 @@ class Hunter:
     def __init__(
         self,
         subject: Subject,
-        tier: MutableTier,
-        step: int,
+        workshop: Workshop,
         worlds: Sequence[SmallWorld],
         plan: Plan,
-        functions: Iterable[str],
     ) -> None:
         self._subject = subject
-        self._tier = tier
-        self._step = step
+        self._workshop = workshop
         self._worlds = worlds
         self._plan = plan
-        effects = plan.relation == "effects"
-        self._original = tier.system(step, effects=effects, evidence=False)
-        watched = tier.system(step, effects=effects, watch=functions)
+        self._original = workshop.original()
+        watched = workshop.watched()
         self._reference = Reference(subject, watched, self._lockstep(watched))
         self._prepare()
 
@@ -166,20 +171,21 @@ class Hunter:
         if not mutant.compiles:
             return fate
         started = time.monotonic()
-        function = self._tier.functions(self._step)[mutant.function]
-        system = self._tier.system(
-            self._step,
-            effects=self._plan.relation == "effects",
-            evidence=False,
-            overrides={mutant.function: build(mutant, function).__code__},
-        )
+        try:
+            system = self._workshop.mutated(mutant)
+        except RefusedError as error:
+            return replace(fate, field=str(error), compiles=False)
         lockstep = self._lockstep(system)
-        with watchdog(lockstep):
-            for found in self._searches(mutant, system, lockstep):
-                fate = replace(fate, ops=fate.ops + found.ops)
-                if found.why:
-                    fate = self._killed(fate, found, lockstep)
-                    break
+        try:
+            with watchdog(lockstep):
+                for found in self._searches(mutant, system, lockstep):
+                    fate = replace(fate, ops=fate.ops + found.ops)
+                    if found.why:
+                        fate = self._killed(fate, found, lockstep)
+                        break
+        finally:
+            if isinstance(system, Closing):
+                system.close()
         return replace(fate, seconds=time.monotonic() - started)
 
     def _lockstep(self, system: System) -> Lockstep:
@@ -380,85 +386,3 @@ def hunt_all(
             yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def mutants_in(tier: MutableTier, step: int, names: Iterable[str]) -> list[Mutant]:
-    """All mutants of the named functions of a step."""
-    functions = tier.functions(step)
-    known = [name for name in dict.fromkeys(names) if name in functions]
-    return [mutant for name in known for mutant in mutants_of(name, functions[name], functions)]
-
-
-def touched(tier: MutableTier, before: int, after: int) -> list[str]:
-    """The functions that a pair of steps touches and that the second one still has."""
-    changes = tier.changes(before, after)
-    return [c.function for c in changes.functions if c.role in ("changed", "added")]
-
-
-#: The reason why a mutant cannot be told from the original, by its key; None: no reason is known.
-Reasons = Callable[[str], str | None]
-
-
-def evidence_of(
-    fates: Iterable[Fate], reason: Reasons, mutants: Sequence[Mutant] | None = None
-) -> MutantEvidence:
-    """The score, as a result holds it; explained mutants do not count as survivors.
-
-    ``mutants`` are all that there are, where not every one was searched for.
-    """
-    every = list(fates)
-    alive = [fate.mutant.key for fate in every if fate.survived]
-    unexplained = tuple(key for key in alive if reason(key) is None)
-    return MutantEvidence(
-        killed=sum(fate.killed for fate in every),
-        survived=len(unexplained),
-        explained=len(alive) - len(unexplained),
-        not_compiled=sum(not fate.compiles for fate in every),
-        not_tried=0 if mutants is None else len(mutants) - len(every),
-        survivors=unexplained,
-        functions=tuple(dict.fromkeys(fate.mutant.function for fate in every)),
-        searches=dict(Counter(fate.killed_by for fate in every if fate.killed).most_common()),
-    )
-
-
-class Scores:
-    """What a run asks for the score of one pair: mutants of the functions that it touches.
-
-    They are of the pair's second step, so pairs that end in the same step share what was found.
-    """
-
-    def __init__(
-        self,
-        subject: Subject,
-        tier: MutableTier,
-        worlds: Sequence[SmallWorld],
-        reason: Reasons,
-        plan: Plan,
-        jobs: int = 1,
-    ) -> None:
-        self._subject = subject
-        self._tier = tier
-        self._worlds = worlds
-        self._reason = reason
-        self._plan = plan
-        self._jobs = jobs
-        self._known: dict[tuple[int, str], Fate] = {}
-
-    def __call__(self, name: PairName, stop: Callable[[], bool]) -> MutantEvidence:
-        """The score of a pair; what ``stop`` leaves over is counted.
-
-        Raises:
-            FaultError: the original step fails by itself.
-        """
-        step = name.after
-        mutants = mutants_in(self._tier, step, touched(self._tier, name.before, step))
-        new = [mutant for mutant in mutants if (step, mutant.key) not in self._known]
-        if new and not stop():
-            names = dict.fromkeys(mutant.function for mutant in new)
-            plan = replace(self._plan, seed=derive_seed(self._plan.seed, step, "mutants"))
-            hunter = Hunter(self._subject, self._tier, step, self._worlds, plan, names)
-            for fate in hunt_all(hunter, new, self._jobs, stop):
-                self._known[step, fate.mutant.key] = fate
-        places = [(step, mutant.key) for mutant in mutants]
-        fates = [self._known[place] for place in places if place in self._known]
-        return evidence_of(fates, self._reason, mutants)

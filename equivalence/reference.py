@@ -59,7 +59,7 @@ class Reference:
         self._known: list[Known] = []
         #: Function -> the lines of its statements, sorted.
         self._lines = {
-            name: sorted({int(p.split(":")[0]) for p in points if ":" not in p})
+            name: sorted({line for point in points if (line := _line(point))})
             for name, points in watched.coverable().items()
         }
         #: Function and line -> the traces that run it, by their place in the list.
@@ -157,7 +157,13 @@ class Reference:
 
 def _lines_of(covered: Mapping[str, frozenset[str]]) -> Iterator[tuple[str, int]]:
     for name, points in covered.items():
-        yield from ((name, int(point)) for point in points if ":" not in point)
+        yield from ((name, line) for point in points if (line := _line(point)))
+
+
+def _line(point: str) -> int:
+    """The line that a point stands for, with its file before it or not; 0: it is no line's."""
+    file, colon, number = point.rpartition(":")
+    return int(number) if number.isdecimal() and not (colon and file.isdecimal()) else 0
 
 
 def _log(system: System, trace: Trace, relation: Relation) -> Iterator[tuple[Outcome | None, int]]:

@@ -13,6 +13,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from equivalence.backends.port_planter import PortWorkshop, mutants_in, touched
 from equivalence.backends.port_tier import PortTier
 from equivalence.cli import consoles
 from equivalence.cli.choose import Chosen, choose
@@ -21,16 +22,8 @@ from equivalence.cli.files import save
 from equivalence.cli.options import PATH, cpus, relation_option, series_option
 from equivalence.fates import Fates, FatesError, fingerprint, going_on
 from equivalence.mutants import Mutant
-from equivalence.mutate import (
-    Fate,
-    Hunter,
-    Plan,
-    Reasons,
-    evidence_of,
-    hunt_all,
-    mutants_in,
-    touched,
-)
+from equivalence.mutate import Fate, Hunter, Plan, hunt_all
+from equivalence.scores import Reasons, evidence_of
 
 #: Options that say how hard each mutant is searched for.
 PLAN = ("ops", "tries", "states", "raced", "seed", "relation", "shrink")
@@ -121,7 +114,8 @@ def _fates(
     if left:
         worlds = WORLDS if plan.states else ()
         names = dict.fromkeys(mutant.function for mutant in left)
-        hunter = Hunter(chosen.subject, tier, step, worlds, plan, names)
+        workshop = PortWorkshop(tier, step, names, plan.relation)
+        hunter = Hunter(chosen.subject, workshop, worlds, plan)
         hunt = hunt_all(hunter, left, options["jobs"])
     fates = []
     for fate in going_on(kept, mutants, hunt):

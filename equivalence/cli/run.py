@@ -10,6 +10,7 @@ import click
 
 import reports.terminal
 from equivalence import gate
+from equivalence.backends.port_planter import PortPlanter
 from equivalence.backends.port_tier import PortTier
 from equivalence.campaign import PROFILES, Config, Mutate
 from equivalence.cli import consoles
@@ -27,7 +28,8 @@ from equivalence.cli.options import (
 )
 from equivalence.cli.output import DEFAULT, WRITERS, Formats, write_all
 from equivalence.cli.progress import progress
-from equivalence.mutate import Plan, Scores
+from equivalence.mutate import Plan
+from equivalence.scores import Scores
 from equivalence.store import StoreError
 from equivalence.subject import WorldError
 from models.schema.trace import TraceError
@@ -173,7 +175,9 @@ def _scores(options: dict[str, Any], chosen: Chosen) -> Mutate | None:
     states = 300 if options["profile"] == "nightly" else 0
     plan = Plan(ops, states=states, seed=options["seed"], relation=options["relation"])
     worlds = WORLDS if states else ()
-    return Scores(chosen.subject, chosen.tier, worlds, explained, plan, options["jobs"])
+    return Scores(
+        chosen.subject, PortPlanter(chosen.tier), worlds, explained, plan, options["jobs"]
+    )
 
 
 def _traces(chosen: Chosen) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from equivalence.backends.port_planter import mutants_in
 from equivalence.fates import Fates, FatesError, fingerprint, going_on
 from equivalence.mutants import Mutant
-from equivalence.mutate import Fate, Plan, mutants_in
+from equivalence.mutate import Fate, Plan
 from models.schema.trace import Op, Trace
 from tests.toy_port import replacing, take_twice, tier
 

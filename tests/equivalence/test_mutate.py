@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from equivalence import gate, mutate
+from equivalence.backends.port_planter import PortPlanter, PortWorkshop, mutants_in, touched
 from equivalence.backends.port_tier import PortTier
 from equivalence.campaign import Config
 from equivalence.driver import FaultError, Lockstep
@@ -18,17 +19,8 @@ from equivalence.edit import edit
 from equivalence.events import PairName
 from equivalence.explorer import SmallWorld
 from equivalence.mutants import Mutant
-from equivalence.mutate import (
-    Fate,
-    Hunter,
-    Plan,
-    Scores,
-    evidence_of,
-    hunt_all,
-    mutants_in,
-    touched,
-    watchdog,
-)
+from equivalence.mutate import Fate, Hunter, Plan, hunt_all, watchdog
+from equivalence.scores import Scores, evidence_of
 from models.schema.trace import Op, Trace, parse_trace
 from tests import toy_port
 from tests.toy_port import ToySubject, replacing, tier
@@ -45,7 +37,8 @@ PATCHED = replacing(take=toy_port.take_twice)
 def hunter(subject: ToySubject | None = None, **plan: Any) -> Hunter:
     worlds = plan.pop("worlds", (WORLD,))
     functions = plan.pop("functions", ("take", "fits", "digest_state"))
-    return Hunter(subject or ToySubject(), tier(PATCHED), 1, worlds, Plan(**plan), functions)
+    workshop = PortWorkshop(tier(PATCHED), 1, functions, plan.get("relation", "state"))
+    return Hunter(subject or ToySubject(), workshop, worlds, Plan(**plan))
 
 
 def mutant(source: str, function: str = "take", operator: str = "test") -> Mutant:
@@ -180,7 +173,7 @@ def test_an_original_that_raises_is_no_mutant_s_fault() -> None:
     subject = ToySubject()
     subject.traces = (Trace("toy", {"pages": 3}, (Op("take", {"proc": "A", "n": 1}),)),)
     with pytest.raises(FaultError, match="the original step fails by itself: IndexError"):
-        Hunter(subject, tier(replacing(take=raises)), 1, (), Plan(), ("take",))
+        Hunter(subject, PortWorkshop(tier(replacing(take=raises)), 1, ("take",)), (), Plan())
 
 
 def test_results_do_not_depend_on_the_number_of_processes() -> None:
@@ -218,7 +211,7 @@ def never() -> bool:
 
 
 def scores(made: PortTier, worlds: Sequence[SmallWorld] = (WORLD,)) -> Scores:
-    return Scores(ToySubject(), made, worlds, lambda key: None, Plan(ops=200))
+    return Scores(ToySubject(), PortPlanter(made), worlds, lambda key: None, Plan(ops=200))
 
 
 def test_a_run_can_carry_the_score_of_what_a_pair_touches() -> None:
@@ -260,3 +253,19 @@ def test_what_is_left_when_the_time_is_over_is_counted() -> None:
     answers = iter([False] * 3 + [True] * 100)
     some = scores(made)(PairName(0, 1, "patch", "base"), lambda: next(answers))
     assert some.not_tried == nothing.not_tried - 2
+
+
+def test_races_tell_apart_what_one_task_cannot() -> None:
+    source = (
+        "def take(n):\n    spin_lock(pool_lock)\n    enough = fits(n)\n    spin_unlock(pool_lock)\n"
+        "    spin_lock(pool_lock)\n    if not enough:\n        spin_unlock(pool_lock)\n"
+        "        return -1\n    free[0] = free[0] - n\n    spin_unlock(pool_lock)\n    return 0\n"
+    )
+    assert hunter(ops=300, worlds=()).hunt(mutant(source)).survived
+    fate = hunter(ops=300, worlds=(), raced=2_000).hunt(mutant(source))
+    assert (fate.killed_by, fate.how) == ("tasks", "diverged")
+    assert "schedule" in fate.trace
+    broken = mutant(TAKE_TOO_MANY)
+    subject = ToySubject()
+    subject.traces = ()
+    assert hunter(subject, ops=1, tries=1, worlds=(), raced=500).hunt(broken).killed

@@ -13,7 +13,7 @@ from models.schema.result import parse_result
 from tests.equivalence.cli.program import AGREEING, FOLDER, Program
 
 PORTED = ("--series", str(FOLDER / "series_ported.py"))
-QUICK = ("--states", "0", "--ops", "400", "--jobs", "1")
+QUICK = ("--states", "0", "--raced", "0", "--ops", "400", "--jobs", "1")
 
 
 def test_every_mutant_s_fate_is_told(equivcheck: Program, tmp_path: Path) -> None:
