@@ -42,6 +42,7 @@ class Machine:
         "current",
         "effects",
         "fail",
+        "frames",
         "fuel",
         "lock_hook",
         "tasks",
@@ -54,6 +55,8 @@ class Machine:
         self.tasks: dict[str, Task] = {}
         #: Failures to inject: point name (see inject()) -> how many of the next calls fail.
         self.fail: dict[str, int] = {}
+        #: Pages that user space has looked up: a name of its own -> the first base page.
+        self.frames: dict[str, int] = {}
         #: Locks that the running operation may still take: one that takes more hangs. Booting may
         #: take any number.
         self.fuel = ULONG_MAX

@@ -5,7 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.hugetlb.pool import nr_hugepages_store, nr_overcommit_hugepages_store
+from models.hugetlb.pool import (
+    hugetlb_overcommit_handler,
+    hugetlb_sysctl_handler,
+    nr_hugepages_store,
+    nr_overcommit_hugepages_store,
+)
 from models.hugetlb.structs import huge_page_size
 from models.kernel.cgroup import cgroup_attach_task, cgroup_file_write, cgroup_mkdir, cgroup_rmdir
 from models.kernel.nodes import sched_setaffinity
@@ -18,22 +23,27 @@ if TYPE_CHECKING:
 
 
 def op_set_nr_hugepages(args: Args) -> Outcome:
-    """Write ``n`` to nr_hugepages of the hstate."""
+    """Write ``n`` to nr_hugepages of the hstate, or to the sysctl, which is the default one's."""
     begin_init()
     h = hstate_of(args, "size")
     n = number(args, "n")
     if h is None or n < 0:
         return refuse()
+    if args.get("sysctl"):
+        return finish(hugetlb_sysctl_handler(n))
     return finish(nr_hugepages_store(h, n))
 
 
 def op_set_nr_overcommit_hugepages(args: Args) -> Outcome:
-    """Write ``n`` to nr_overcommit_hugepages of the hstate; -EINVAL for gigantic pages."""
+    """Write ``n`` to nr_overcommit_hugepages of the hstate, or to the sysctl, which is the default
+    one's; -EINVAL for gigantic pages."""
     begin_init()
     h = hstate_of(args, "size")
     n = number(args, "n")
     if h is None or n < 0:
         return refuse()
+    if args.get("sysctl"):
+        return finish(hugetlb_overcommit_handler(n))
     return finish(nr_overcommit_hugepages_store(h, n))
 
 

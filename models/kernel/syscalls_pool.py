@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from models.hugetlb.demote import demote_store
 from models.hugetlb.dissolve import dissolve_free_hugetlb_folios
-from models.hugetlb.pool import nr_hugepages_mempolicy_store
+from models.hugetlb.pool import hugetlb_mempolicy_sysctl_handler, nr_hugepages_mempolicy_store
 from models.kernel.buddy import FRAME_ORDER
 from models.kernel.contig import _alloc_contig_migrate_range
 from models.kernel.cpuset import cpuset_write_resmask
@@ -22,16 +22,24 @@ from models.kernel.mempolicy import iw_node_store
 from models.kernel.opframe import begin, begin_init, finish, hstate_of, node_mask, number, refuse
 from models.kernel.soft_offline import soft_offline_page, unpoison_memory
 from models.kernel.structs import NUMA_NO_NODE
+from models.kernel.syscalls_memory import page_range
 
 if TYPE_CHECKING:
     from models.kernel.buddy import zones
+    from models.kernel.machine import machine
+    from models.kernel.pgtable import pte_present
     from models.schema.outcome import Outcome
     from models.schema.trace import Args
 
 
 def frame_pfn(args: Args) -> int:
-    """The first base page of the frame that an operation names, or -1."""
-    node, frame = number(args, "node"), number(args, "frame")
+    """The first base page of the frame that an operation names, or -1.
+
+    The frame is one of a node by its number, or one that was looked up by its name.
+    """
+    if isinstance(args["frame"], str):
+        return machine.frames.get(args["frame"], -1)
+    node, frame = number(args, "node", -1), number(args, "frame")
     if not 0 <= node < len(zones) or frame < 0:
         return -1
     zone = zones[node]
@@ -52,12 +60,15 @@ def op_demote(args: Args) -> Outcome:
 
 
 def op_set_nr_hugepages_mempolicy(args: Args) -> Outcome:
-    """Write ``n`` to nr_hugepages_mempolicy: the pool on the nodes of the process's policy."""
+    """Write ``n`` to nr_hugepages_mempolicy: the pool on the nodes of the process's policy; of the
+    hstate, or the sysctl's, which is the default one's."""
     task = begin(args["proc"])
     h = hstate_of(args, "size")
     n = number(args, "n")
     if task is None or h is None or n < 0:
         return refuse()
+    if args.get("sysctl"):
+        return finish(hugetlb_mempolicy_sysctl_handler(n))
     return finish(nr_hugepages_mempolicy_store(h, n))
 
 
@@ -78,6 +89,20 @@ def op_cgroup_mems(args: Args) -> Outcome:
     if mems < 0:
         return refuse()
     return finish(cpuset_write_resmask(str(args["cgroup"]), mems))
+
+
+def op_note_frame(args: Args) -> Outcome:
+    """Look up in pagemap where a page of a mapping is, and remember it by a name."""
+    task = begin(args["proc"])
+    chosen = {"map": args["map"], "start": args["page"], "len": 1}
+    found = page_range(task, chosen) if task is not None else None
+    if task is None or found is None:
+        return refuse()
+    slot = task.mm.page_table.get(found[1])
+    if slot is None or slot.pte.folio is None or not pte_present(slot.pte):
+        return refuse()
+    machine.frames[str(args["frame"])] = slot.pte.folio.pfn
+    return finish(0)
 
 
 def op_hard_offline(args: Args) -> Outcome:

@@ -138,6 +138,9 @@ _WITHOUT: Final[Mapping[str, frozenset[str]]] = {
     "mount": frozenset({"size_percent", "min_size_percent", "nr_inodes"}),
     "shmget": frozenset({"size"}),
     "cgroup_set": frozenset({"size"}),
+    "set_nr_hugepages": frozenset({"sysctl"}),
+    "set_nr_overcommit_hugepages": frozenset({"sysctl"}),
+    "set_nr_hugepages_mempolicy": frozenset({"sysctl"}),
 }
 
 

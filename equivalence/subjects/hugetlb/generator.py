@@ -21,6 +21,7 @@ from equivalence.subjects.hugetlb.ops import (
     COPIES,
     FDS,
     FILES,
+    FRAME_NAMES,
     GUESTS,
     KMALLOCS,
     MAPS,
@@ -50,7 +51,7 @@ _GROUPS: tuple[tuple[float, float, tuple[str, ...]], ...] = (
     (0.15, 1.0, ("uffd_unregister",)),
     (0.1, 5.0, ("uffd_writeprotect", "uffd_register")),
     (0.25, 5.0, ("pin", "unpin", "memfd_pin_folios")),
-    (0.12, 3.0, ("hard_offline", "soft_offline", "unpoison")),
+    (0.12, 3.0, ("hard_offline", "soft_offline", "unpoison", "note_frame")),
     (0.15, 4.0, ("dissolve", "clear_range", "demote")),
     (0.12, 4.0, ("guest_create", "guest_alloc", "guest_free", "guest_destroy")),
     (0.25, 3.0, ("fail_kmalloc", "fail_charge", "fail_copy")),
@@ -89,6 +90,7 @@ _THEN: dict[str, tuple[str, ...]] = {
     "guest_create": ("guest_alloc",),
     "guest_alloc": ("guest_alloc", "guest_free"),
     "hard_offline": ("mmap", "touch_write"),
+    "note_frame": ("munmap", "soft_offline", "hard_offline", "madvise", "exit"),
 }
 _THEN_SHARE = 0.35
 
@@ -106,6 +108,7 @@ _NEEDS = {
     **dict.fromkeys(("demote", "dissolve", "clear_range"), "nothing"),
     **dict.fromkeys(("hard_offline", "soft_offline", "unpoison"), "nothing"),
     **dict.fromkeys(("set_interleave_weight", "guest_create"), "nothing"),
+    "note_frame": "mapping",
     **dict.fromkeys(("pin", "uffd_register", "uffd_unregister"), "mapping"),
     **dict.fromkeys(("uffd_copy", "uffd_continue", "uffd_poison"), "watched"),
     "uffd_writeprotect": "watched",
@@ -161,6 +164,8 @@ class HugetlbGenerator:
         self._watched: tuple[str, str] | None = None
         #: Process and name of the last pin.
         self._pinned: tuple[str, str] | None = None
+        #: Frames that were looked up.
+        self._noted: set[str] = set()
         self._giant = "1G" in str(world.get("hstates", ""))
         #: Kinds without which the world would be made in vain.
         self._favoured: list[str] = ["demote"] if self._giant else []
@@ -315,6 +320,12 @@ class HugetlbGenerator:
         if self._giant and self._random() < 0.3:
             args[key] = "1G"
         return args
+
+    def _maybe_sysctl(self, args: dict[str, Scalar]) -> dict[str, Scalar]:
+        """Of the default size, now and then by the older file."""
+        if self._random() < 0.05:
+            return {**args, "sysctl": 1}
+        return self._maybe_giant(args)
 
     # One method for each kind of operation.
 
@@ -509,10 +520,10 @@ class HugetlbGenerator:
         return {"mount": self._known(self._mounts, MOUNTS)}
 
     def _set_nr_hugepages(self) -> dict[str, Scalar]:
-        return self._maybe_giant({"n": int(self._random() * 7)})
+        return self._maybe_sysctl({"n": int(self._random() * 7)})
 
     def _set_nr_overcommit_hugepages(self) -> dict[str, Scalar]:
-        return self._maybe_giant({"n": (0, 0, 1, 2, 3)[int(self._random() * 5)]})
+        return self._maybe_sysctl({"n": (0, 0, 1, 2, 3)[int(self._random() * 5)]})
 
     def _set_node_nr_hugepages(self) -> dict[str, Scalar]:
         return self._maybe_giant({"node": int(self._random() * 2), "n": int(self._random() * 4)})
@@ -625,8 +636,13 @@ class HugetlbGenerator:
         return args
 
     def _frame(self) -> dict[str, Scalar]:
-        """One of the first frames of a node, where the pool's pages are."""
+        """A frame that was looked up, or one of the first of a node, where the pool's pages are."""
+        if self._noted and self._random() < 0.6:
+            return {"frame": self._pick(sorted(self._noted))}
         return {"node": int(self._random() * 2), "frame": int(self._random() * 4)}
+
+    def _note_frame(self) -> dict[str, Scalar]:
+        return {**self._touch_read(), "frame": self._pick(FRAME_NAMES)}
 
     _hard_offline = _frame
     _soft_offline = _frame
@@ -641,7 +657,7 @@ class HugetlbGenerator:
         return args
 
     def _set_nr_hugepages_mempolicy(self) -> dict[str, Scalar]:
-        return self._maybe_giant({"proc": self._proc(), "n": int(self._random() * 7)})
+        return self._maybe_sysctl({"proc": self._proc(), "n": int(self._random() * 7)})
 
     def _set_interleave_weight(self) -> dict[str, Scalar]:
         return {"node": int(self._random() * 2), "weight": int(self._random() * 4)}
@@ -737,6 +753,9 @@ class HugetlbGenerator:
     def _saw_pin(self, args: Args) -> None:
         self._pinned = str(args["proc"]), str(args["pin"])
 
+    def _saw_note_frame(self, args: Args) -> None:
+        self._noted.add(str(args["frame"]))
+
     def _saw_uffd_register(self, args: Args) -> None:
         self._watched = str(args["proc"]), str(args["map"])
 
@@ -768,6 +787,7 @@ _NOTES: dict[str, Callable[[HugetlbGenerator, Args], None]] = {
     "shmget": HugetlbGenerator._saw_shmget,
     "pin": HugetlbGenerator._saw_pin,
     "memfd_pin_folios": HugetlbGenerator._saw_pin,
+    "note_frame": HugetlbGenerator._saw_note_frame,
     "uffd_register": HugetlbGenerator._saw_uffd_register,
     "guest_create": HugetlbGenerator._saw_guest_create,
     "guest_destroy": HugetlbGenerator._saw_guest_destroy,

@@ -44,7 +44,6 @@ _NOT_FOR: Final[Mapping[str, frozenset[str]]] = {
     "mount": _LEFT_OUT - {"size"},
     "mmap": _LEFT_OUT,
 }
-_MINOR_OR_MISSING: Final = ("missing", "minor")
 WORLDS: Final[Mapping[str, Sequence[Scalar]]] = {
     "nr_hugepages": tuple(range(8)),
     "nr_overcommit_hugepages": tuple(range(5)),
@@ -75,8 +74,6 @@ class Drawn:
         op = self._generator.op(self._rng)
         left_out = _NOT_FOR.get(op.kind, _LEFT_OUT)
         args = {key: value for key, value in op.args.items() if key not in left_out}
-        if op.kind == "uffd_register" and args.get("mode") not in _MINOR_OR_MISSING:
-            args.pop("mode", None)
         return Op(op.kind, args)
 
     def saw(self, op: Op, line: Json | None) -> None:

@@ -42,6 +42,8 @@ PERCENT: Final = (0, 50, 100)
 WEIGHTS: Final = (0, 1, 2, 3)
 #: Frames of 2 MiB from the beginning of a node: pools are filled from there on.
 FRAMES: Final = (0, 1, 2, 3, 4, 5, 6, 7)
+#: Frames that were looked up, for which no node is given.
+FRAME_NAMES: Final = ("k1", "k2")
 UFFD_MODES: Final = ("missing", "wp", "minor", "all")
 KMALLOCS: Final = (
     "region",
@@ -229,14 +231,23 @@ _SPECS: Final = (
         nr_inodes=COUNTS,
     ),
     _spec("umount", "umount2(2) with flags 0", 2, "mount", mount=MOUNTS),
-    _spec("set_nr_hugepages", "write nr_hugepages", 4, "n", n=COUNTS, size=SIZES),
+    _spec(
+        "set_nr_hugepages",
+        "write nr_hugepages, with 'sysctl' the file in /proc/sys/vm",
+        4,
+        "n",
+        n=COUNTS,
+        size=SIZES,
+        sysctl=(1,),
+    ),
     _spec(
         "set_nr_overcommit_hugepages",
-        "write nr_overcommit_hugepages",
+        "write nr_overcommit_hugepages, with 'sysctl' the file in /proc/sys/vm",
         2,
         "n",
         n=COUNTS,
         size=SIZES,
+        sysctl=(1,),
     ),
     _spec(
         "set_node_nr_hugepages",
@@ -389,8 +400,18 @@ _SPECS: Final = (
         len=LENGTHS,
         resolve=(1,),
     ),
+    _spec(
+        "note_frame",
+        "look up where a page is, and remember it by a name",
+        1,
+        "proc map page frame",
+        proc=PROCS,
+        map=MAPS,
+        page=PAGES,
+        frame=FRAME_NAMES,
+    ),
     *(
-        _spec(kind, about, 1, "node frame", node=NODES, frame=FRAMES)
+        _spec(kind, about, 1, "frame", node=NODES, frame=(*FRAMES, *FRAME_NAMES))
         for kind, about in (
             ("hard_offline", "a memory error in the first base page of a frame"),
             ("soft_offline", "stop using the first base page of a frame"),
@@ -410,12 +431,13 @@ _SPECS: Final = (
     ),
     _spec(
         "set_nr_hugepages_mempolicy",
-        "write nr_hugepages_mempolicy, as a process with its policy",
+        "write nr_hugepages_mempolicy, as a process with its policy; with 'sysctl' in /proc/sys/vm",
         1,
         "proc n",
         proc=PROCS,
         n=COUNTS,
         size=SIZES,
+        sysctl=(1,),
     ),
     _spec(
         "set_interleave_weight",
@@ -490,7 +512,7 @@ def check_op(op: Op) -> None:
 _NAMES: Final = frozenset(
     {
         *("proc", "id", "child", "map", "to", "fd", "mount", "name", "shm"),
-        *("cgroup", "target", "nodes", "guest", "pin"),
+        *("cgroup", "target", "nodes", "guest", "pin", "frame"),
     }
 )
 
@@ -504,6 +526,8 @@ def _check_value(kind: str, key: str, value: Scalar, domain: tuple[Scalar, ...] 
             words = ", ".join(str(word) for word in domain)
             msg = f"{kind}: {key}={value}: expected one of {words}"
             raise TraceError(msg)
-    elif key in _NAMES - {"nodes", "to"} or not any(isinstance(word, int) for word in domain):
+    elif key in _NAMES - {"nodes", "to", "frame"} or not any(
+        isinstance(word, int) for word in domain
+    ):
         msg = f"{kind}: {key}={value}: expected a name"
         raise TraceError(msg)

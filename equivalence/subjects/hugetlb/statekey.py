@@ -167,6 +167,7 @@ def hidden_state(folios: list[Any], inodes: list[Any]) -> Hashable:
             out += (memory.refcount, memory.online, memory.cgroup.memory.usage)
             out.append(memory.cgroup.memory.max)
     out += sorted(machine.warned_once)
+    out += sorted(machine.frames.items())
     return tuple(out)
 
 

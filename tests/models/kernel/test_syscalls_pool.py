@@ -80,3 +80,33 @@ def test_a_frame_that_somebody_holds_stays(kind: str) -> None:
     assert b.pages("A", "m1") == ["0:0"]
     b.folio_put(folio)
     b.do("clear_range node=0 frame=0")
+
+
+def test_a_frame_by_the_name_under_which_it_was_looked_up() -> None:
+    b = Booted("nr_hugepages=2")
+    b.do("spawn id=A", "mmap proc=A map=m1 type=private len=1")
+    assert b.refused("note_frame proc=A map=m1 page=0 frame=k1")
+    b.do("touch_write proc=A map=m1 page=0", "note_frame proc=A map=m1 page=0 frame=k1")
+    assert b.errno("dissolve frame=k1") == "EBUSY"
+    b.do("munmap proc=A map=m1", "dissolve frame=k1")
+    assert b.pool == (1, 1, 0, 0)
+    assert sorted(b.read_frames()) == ["1:256"]
+    # It is no huge page any more, which counts as dissolved.
+    b.do("dissolve frame=k1")
+    assert b.refused("dissolve frame=k2")
+    assert b.refused("dissolve frame=0")
+    assert b.refused("note_frame proc=Z map=m1 page=0 frame=k1")
+
+
+def test_the_pool_by_its_sysctls() -> None:
+    b = Booted("hstates=2M,1G nr_hugepages=2")
+    b.do("set_nr_hugepages n=5 sysctl=1")
+    assert b.pool == (5, 5, 0, 0)
+    b.do("set_nr_overcommit_hugepages n=3 sysctl=1", "spawn id=A")
+    assert b.view["pool"]["overcommit"] == 3
+    b.do("set_mempolicy proc=A mode=bind nodes=1")
+    b.do("set_nr_hugepages_mempolicy proc=A n=7 sysctl=1")
+    assert [n["nr"] for n in b.view["nodes"]] == [3, 4]
+    # Always the default size's, whatever is named.
+    b.do("set_nr_hugepages n=1 sysctl=1 size=1G")
+    assert b.pool == (1, 1, 0, 0)

@@ -39,6 +39,9 @@ _FRAME = (1 << 55) - 1
 _UNREADABLE = (1 << 64) - 1
 _BASE_PAGES = PAGE_SIZE_KB // 4
 
+#: Operations and advice that take memory out of use for good.
+_POISONS = {"hwpoison", "soft_offline", "hard_offline"}
+
 _PROCESS_ID = re.compile(r"\b(PID:? |init:) *\d+")
 
 
@@ -198,7 +201,7 @@ class LiveKernel:
         result = _result(answer["result"], touched=op in ("touch_read", "touch_write"))
         if result["ret"] == 0:
             request.on_success()
-            self._poisoned |= args.get("advice") in ("hwpoison", "soft_offline")
+            self._poisoned |= {op, args.get("advice")} & _POISONS != set()
         self._last = self._state(answer, names)
         line: Json = {"i": self._i, "op": op, "args": dict(args), "result": result, **self._last}
         log = [_PROCESS_ID.sub(r"\1?", _text(entry)) for entry in answer["klog"]]
@@ -296,6 +299,7 @@ class LiveKernel:
         state["procs"] = {
             name: _process(names, name, answer["procs"][str(slot)]) for slot, name in names.slots
         }
+        names.shown = {name: process["maps"] for name, process in state["procs"].items()}
         return state
 
 

@@ -107,6 +107,10 @@ class Names:
     cgroups: Slots = field(default_factory=lambda: Slots("cgroup"))
     segments: Slots = field(default_factory=lambda: Slots("shm"))
     segment_length: dict[str, int] = field(default_factory=dict)
+    #: Frames that were looked up, as huge pages of physical memory.
+    frames: dict[str, int] = field(default_factory=dict)
+    #: What the last answer showed of each process's mappings.
+    shown: dict[str, dict[str, list[str | None]]] = field(default_factory=dict)
 
     def process(self, name: str) -> Process:
         """Return the process called `name`. Raises `OperationRefusedError` for an unknown name."""

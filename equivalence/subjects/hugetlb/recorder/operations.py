@@ -8,13 +8,22 @@ Extensions to hugetlb-trace/1, for recordings of what it leaves out:
 
 - `mbind` and `set_mempolicy`: modes ``preferred_many`` and ``weighted_interleave``.
 - `madvise`: advice ``hwpoison`` and ``soft_offline``; the kernel is rebooted after the trace.
-- `uffd_register` (`proc map [start len] [mode]`), mode ``missing`` (default) or ``minor``, and
-  `uffd_unregister` (`proc map [start len]`): a userfaultfd with UFFD_FEATURE_SIGBUS, so a touch
-  that would wait for a handler gets SIGBUS. A child made by fork(2) has none.
-- `uffd_copy` (`proc map page [len] [cold]`): UFFDIO_COPY of `len` pages (default 1) whose first
-  words are `i`, `i` + 2 MiB and so on. With ``cold`` the source was never touched: the kernel must
-  let go of its locks and try again, and the words are 0.
-- `uffd_continue` (`proc map page [len]`): UFFDIO_CONTINUE.
+- `uffd_register` (`proc map [start len] [mode]`), mode ``missing`` (default), ``minor``, ``wp`` or
+  ``all``, and `uffd_unregister` (`proc map [start len]`): a userfaultfd with UFFD_FEATURE_SIGBUS,
+  so a touch that would wait for a handler gets SIGBUS. A child made by fork(2) has none.
+- `uffd_copy` (`proc map page [len] [cold] [wp]`): UFFDIO_COPY of `len` pages (default 1) whose
+  first words are `i`, `i` + 2 MiB and so on. With ``cold`` the source was never touched: the
+  kernel must let go of its locks and try again, and the words are 0.
+- `uffd_continue` (`proc map page [len] [wp]`): UFFDIO_CONTINUE; `uffd_poison` (`proc map page
+  [len]`): UFFDIO_POISON. With ``wp`` the pages are write-protected from the start.
+- `uffd_writeprotect` (`proc map [start len] [resolve]`): UFFDIO_WRITEPROTECT.
+- `set_nr_hugepages` and `set_nr_overcommit_hugepages`: with ``sysctl`` = 1 the files in
+  /proc/sys/vm. `set_nr_hugepages_mempolicy` (`proc n [sysctl]`): the file of this name, written by
+  the process. `set_interleave_weight` (`node weight`): the node's file in
+  /sys/kernel/mm/mempolicy/weighted_interleave; the recorder sets the default, 1, after the trace.
+- `note_frame` (`proc map page frame`): remember by the name `frame` where a page is now; no call.
+  `soft_offline` and `hard_offline` (`frame`): a write to the files of these names, of a frame that
+  was remembered, whoever has it by now; the kernel is rebooted after the trace.
 - `pin` (`proc pin map [start len]`), `unpin` (`proc pin`): a long-term pin of pages by their
   registration as an io_uring buffer, under a name of its own. `exit` unpins first, and `kill` of
   a process that has pins is refused, because the kernel would unpin some time after.
@@ -61,6 +70,7 @@ _POLICY = {
     "preferred_many": 5,
     "weighted_interleave": 6,
 }
+_UFFD_MODE = {"missing": 1, "wp": 2, "minor": 4, "all": 7}
 _MAP_TYPE = {"shared": 0x01, "private": 0x02}
 _MAP_ANONYMOUS_HUGE = 0x20 | 0x40000
 _MAP_NORESERVE = 0x4000
@@ -313,8 +323,8 @@ def _shm_rmid(names: Names, args: Arguments) -> _Translation:
 def _uffd_register(names: Names, args: Arguments) -> _Translation:
     slot, process, number, name = _mapping(names, args)
     start, length = args.range(len(process.lost[name]))
-    minor = args.word("mode", {"missing": 0, "minor": 1}, "missing")
-    return [slot, number, start, length, minor], "", _no_change
+    mode = args.word("mode", _UFFD_MODE, "missing")
+    return [slot, number, start, length, mode], "", _no_change
 
 
 def _uffd_unregister(names: Names, args: Arguments) -> _Translation:
@@ -322,15 +332,54 @@ def _uffd_unregister(names: Names, args: Arguments) -> _Translation:
     return [slot, number, *args.range(len(process.lost[name]))], "", _no_change
 
 
-def _uffd_continue(names: Names, args: Arguments) -> _Translation:
+def _uffd_writeprotect(names: Names, args: Arguments) -> _Translation:
+    slot, process, number, name = _mapping(names, args)
+    start, length = args.range(len(process.lost[name]))
+    return [slot, number, start, length, int(not args.flag("resolve"))], "", _no_change
+
+
+def _uffd_poison(names: Names, args: Arguments) -> _Translation:
     slot, _, number, _ = _mapping(names, args)
     page = args.number("page", most=SLOT_PAGES - 1)
     return [slot, number, page, args.number("len", 1, most=SLOT_PAGES - page)], "", _no_change
 
 
+def _uffd_continue(names: Names, args: Arguments) -> _Translation:
+    numbers, text, on_success = _uffd_poison(names, args)
+    return [*numbers, int(args.flag("wp"))], text, on_success
+
+
 def _uffd_copy(names: Names, args: Arguments) -> _Translation:
     numbers, text, on_success = _uffd_continue(names, args)
     return [*numbers, int(args.flag("cold"))], text, on_success
+
+
+def _note_frame(names: Names, args: Arguments) -> _Translation:
+    _, _, _, name = _mapping(names, args)
+    pages = names.shown[args.name("proc")][name]
+    page, frame = args.number("page", most=SLOT_PAGES - 1), args.name("frame")
+    shown = pages[page] if page < len(pages) else None
+    _, colon, number = (shown or "").partition(":")
+    if not colon:
+        msg = f"page {page} of mapping {name!r} is nowhere; touch it first"
+        raise OperationRefusedError(msg)
+
+    def noted() -> None:
+        names.frames[frame] = int(number)
+
+    return [], "", noted
+
+
+def _offline(hard: int) -> Callable[[Names, Arguments], _Translation]:
+    def offline(names: Names, args: Arguments) -> _Translation:
+        frame = args.name("frame")
+        if frame not in names.frames:
+            known = ", ".join(names.frames) or "none"
+            msg = f"frame {frame!r} was not looked up with note_frame; there are: {known}"
+            raise OperationRefusedError(msg)
+        return [hard, names.frames[frame]], "", _no_change
+
+    return offline
 
 
 def _pin(names: Names, args: Arguments) -> _Translation:
@@ -368,7 +417,16 @@ def _umount(names: Names, args: Arguments) -> _Translation:
 
 
 def _set_pool(_: Names, args: Arguments) -> _Translation:
-    return [args.number("n")], "", _no_change
+    return [args.number("n"), int(args.flag("sysctl"))], "", _no_change
+
+
+def _set_pool_mempolicy(names: Names, args: Arguments) -> _Translation:
+    slot = names.slots.slot(args.name("proc"))
+    return [slot, args.number("n"), int(args.flag("sysctl"))], "", _no_change
+
+
+def _set_weight(_: Names, args: Arguments) -> _Translation:
+    return [args.number("node", most=NODES - 1), args.number("weight", most=255)], "", _no_change
 
 
 def _set_node_pool(_: Names, args: Arguments) -> _Translation:
@@ -425,6 +483,8 @@ _OPERATIONS: dict[str, tuple[str, Callable[[Names, Arguments], _Translation]]] =
     "shm_rmid": ("shm_rmid", _shm_rmid),
     "mount": ("mount", _mount),
     "umount": ("umount", _umount),
+    "set_nr_hugepages_mempolicy": ("set_nr_hugepages_mempolicy", _set_pool_mempolicy),
+    "set_interleave_weight": ("set_interleave_weight", _set_weight),
     "set_nr_hugepages": ("set_nr_hugepages", _set_pool),
     "set_nr_overcommit_hugepages": ("set_nr_overcommit_hugepages", _set_pool),
     "set_node_nr_hugepages": ("set_node_nr_hugepages", _set_node_pool),
@@ -436,6 +496,11 @@ _OPERATIONS: dict[str, tuple[str, Callable[[Names, Arguments], _Translation]]] =
     "uffd_unregister": ("uffd_unregister", _uffd_unregister),
     "uffd_copy": ("uffd_copy", _uffd_copy),
     "uffd_continue": ("uffd_continue", _uffd_continue),
+    "uffd_poison": ("uffd_poison", _uffd_poison),
+    "uffd_writeprotect": ("uffd_writeprotect", _uffd_writeprotect),
+    "note_frame": ("nothing", _note_frame),
+    "soft_offline": ("offline", _offline(0)),
+    "hard_offline": ("offline", _offline(1)),
     "pin": ("pin", _pin),
     "unpin": ("unpin", _unpin),
     "cgroup_mems": ("cgroup_mems", _cgroup_mems),

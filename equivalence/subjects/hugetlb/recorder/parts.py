@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -29,6 +30,7 @@ _RELEASE = re.compile(r"6\.12\.(\d+)(?:-\d+)?(?:\+deb\d+)?-cloud-amd64")
 _COMPILE = ("gcc", "-static", "-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror")
 _DOWNLOAD_SECONDS = 600
 _COMPILE_SECONDS = 120
+_KEEP_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,8 @@ def make_initramfs() -> Path:
         )
         packed.replace(target)
     for old in target.parent.glob("initramfs-*.cpio"):
-        if old != target:
-            with contextlib.suppress(OSError):
+        # One that was made of other sources a moment ago may be about to boot.
+        with contextlib.suppress(OSError):
+            if time.time() - old.stat().st_mtime > _KEEP_SECONDS:
                 old.unlink()
     return target

@@ -45,6 +45,8 @@ _POLICY: Final = {
 _UFFD_MODE: Final = {
     "missing": "UFFDIO_REGISTER_MODE_MISSING",
     "minor": "UFFDIO_REGISTER_MODE_MINOR",
+    "wp": "UFFDIO_REGISTER_MODE_WP",
+    "all": "UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP | UFFDIO_REGISTER_MODE_MINOR",
 }
 _FAILS: Final = "user space cannot make the kernel fail here"
 _FRAME: Final = "user space does not know the physical address of a page that nobody has mapped"
@@ -54,6 +56,7 @@ _CANNOT: Final[Mapping[str, str]] = {
     "fail_kmalloc": f"{_FAILS}: an allocation of a kernel structure (CONFIG_FAILSLAB can)",
     "fail_charge": f"{_FAILS}: a charge to a cgroup, but for its limits",
     "fail_copy": f"{_FAILS}: a copy of memory",
+    "note_frame": "it only names a page, for operations that user space cannot do",
     "hard_offline": _FRAME,
     "soft_offline": _FRAME,
     "unpoison": _FRAME,
@@ -343,6 +346,10 @@ def _cgroup_mems(one: _Maker) -> str:
     return f'return put(in_cgroups("{_group(one)}/cpuset.mems"), "{nodes}\\n");'
 
 
+def _pool_file(one: _Maker, name: str) -> str:
+    return f'"/proc/sys/vm/{name}"' if one.number("sysctl") else f'{one.pool()} "{name}"'
+
+
 def _uffd(text: Callable[[_Maker], str]) -> Callable[[_Maker], str]:
     def maker(one: _Maker) -> str:
         one.names.parts.add("uffd")
@@ -352,11 +359,7 @@ def _uffd(text: Callable[[_Maker], str]) -> Callable[[_Maker], str]:
 
 
 def _uffd_register(one: _Maker) -> str:
-    mode = _UFFD_MODE.get(str(one.args.get("mode", "missing")))
-    if mode is None:
-        msg = "the program registers for missing pages or for minor faults only"
-        raise CannotError(msg)
-    return f"return watch({one.range}, {mode});"
+    return f"return watch({one.range}, {_UFFD_MODE[str(one.args.get('mode', 'missing'))]});"
 
 
 def _pages(one: _Maker) -> str:
@@ -407,13 +410,13 @@ _CALLS: Final[Mapping[str, Callable[[_Maker], str | tuple[str, ...]]]] = {
     "mount": _mount,
     "umount": lambda one: f'return umount2(in_mount("{one.args["mount"]}"), 0);',
     "set_nr_hugepages": lambda one: (
-        f'return put_number({one.pool()} "nr_hugepages", {one.number("n")});'
+        f"return put_number({_pool_file(one, 'nr_hugepages')}, {one.number('n')});"
     ),
     "set_nr_overcommit_hugepages": lambda one: (
-        f'return put_number({one.pool()} "nr_overcommit_hugepages", {one.number("n")});'
+        f"return put_number({_pool_file(one, 'nr_overcommit_hugepages')}, {one.number('n')});"
     ),
     "set_nr_hugepages_mempolicy": lambda one: (
-        f'return put_number({one.pool()} "nr_hugepages_mempolicy", {one.number("n")});'
+        f"return put_number({_pool_file(one, 'nr_hugepages_mempolicy')}, {one.number('n')});"
     ),
     "set_node_nr_hugepages": _node_pool,
     "demote": _demote,
@@ -429,9 +432,14 @@ _CALLS: Final[Mapping[str, Callable[[_Maker], str | tuple[str, ...]]]] = {
     "uffd_register": _uffd(_uffd_register),
     "uffd_unregister": _uffd(lambda one: f"return unwatch({one.range});"),
     "uffd_copy": _uffd(
-        lambda one: f"return fill({_pages(one)}, {one.number('cold')}, {one.value});"
+        lambda one: (
+            f"return fill({_pages(one)}, {one.number('wp')}, {one.number('cold')}, {one.value});"
+        )
     ),
-    "uffd_continue": _uffd(lambda one: f"return resume({_pages(one)});"),
+    "uffd_continue": _uffd(lambda one: f"return resume({_pages(one)}, {one.number('wp')});"),
+    "uffd_writeprotect": _uffd(
+        lambda one: f"return protect({one.range}, {int(not one.number('resolve'))});"
+    ),
     "pin": _pin,
     "unpin": _unpin,
 }

@@ -24,6 +24,8 @@ def names() -> Names:
     names.cgroups.take("g1")
     names.segments.take("s1")
     names.segment_length["s1"] = 2
+    names.frames["k1"] = 17
+    names.shown["A"] = {"m1": [None, "0:9", None]}
     return names
 
 
@@ -78,8 +80,8 @@ REQUESTS: list[tuple[str, Args, str]] = [
     ("mount", {"mount": "h1"}, "mount 1 -1 -1"),
     ("mount", {"mount": "h1", "size": 0, "min_size": 2}, "mount 1 0 2"),
     ("umount", {"mount": "h0"}, "umount 0"),
-    ("set_nr_hugepages", {"n": 5}, "set_nr_hugepages 5"),
-    ("set_nr_overcommit_hugepages", {"n": 0}, "set_nr_overcommit_hugepages 0"),
+    ("set_nr_hugepages", {"n": 5}, "set_nr_hugepages 5 0"),
+    ("set_nr_overcommit_hugepages", {"n": 0}, "set_nr_overcommit_hugepages 0 0"),
     ("set_node_nr_hugepages", {"node": 1, "n": 2}, "set_node_nr_hugepages 1 2"),
     ("cgroup_create", {"cgroup": "g2"}, "cgroup_create 1"),
     ("cgroup_rmdir", {"cgroup": "g1"}, "cgroup_rmdir 0"),
@@ -89,16 +91,30 @@ REQUESTS: list[tuple[str, Args, str]] = [
     ("cgroup_attach", {"cgroup": "/", "target": "B"}, "cgroup_attach -1 1"),
     ("cgroup_mems", {"cgroup": "g1", "nodes": "0,1"}, "cgroup_mems 0 3"),
     ("cgroup_mems", {"cgroup": "g1", "nodes": ""}, "cgroup_mems 0 0"),
-    ("uffd_register", {"proc": "A", "map": "m1"}, "uffd_register 0 0 0 3 0"),
+    ("uffd_register", {"proc": "A", "map": "m1"}, "uffd_register 0 0 0 3 1"),
     (
         "uffd_register",
         {"proc": "A", "map": "m1", "start": 1, "len": 1, "mode": "minor"},
-        "uffd_register 0 0 1 1 1",
+        "uffd_register 0 0 1 1 4",
     ),
     ("uffd_unregister", {"proc": "A", "map": "m1", "start": 2}, "uffd_unregister 0 0 2 1"),
-    ("uffd_copy", {"proc": "A", "map": "m1", "page": 1}, "uffd_copy 0 0 1 1 0"),
-    ("uffd_copy", {"proc": "A", "map": "m1", "page": 1, "cold": 1}, "uffd_copy 0 0 1 1 1"),
-    ("uffd_continue", {"proc": "A", "map": "m1", "page": 2}, "uffd_continue 0 0 2 1"),
+    ("uffd_copy", {"proc": "A", "map": "m1", "page": 1}, "uffd_copy 0 0 1 1 0 0"),
+    ("uffd_copy", {"proc": "A", "map": "m1", "page": 1, "cold": 1}, "uffd_copy 0 0 1 1 0 1"),
+    ("uffd_copy", {"proc": "A", "map": "m1", "page": 1, "wp": 1}, "uffd_copy 0 0 1 1 1 0"),
+    ("uffd_continue", {"proc": "A", "map": "m1", "page": 2}, "uffd_continue 0 0 2 1 0"),
+    ("uffd_poison", {"proc": "A", "map": "m1", "page": 2}, "uffd_poison 0 0 2 1"),
+    ("uffd_writeprotect", {"proc": "A", "map": "m1"}, "uffd_writeprotect 0 0 0 3 1"),
+    (
+        "uffd_writeprotect",
+        {"proc": "A", "map": "m1", "start": 1, "resolve": 1},
+        "uffd_writeprotect 0 0 1 2 0",
+    ),
+    ("note_frame", {"proc": "A", "map": "m1", "page": 1, "frame": "k2"}, "nothing"),
+    ("soft_offline", {"frame": "k1"}, "offline 0 17"),
+    ("set_nr_hugepages", {"n": 3, "sysctl": 1}, "set_nr_hugepages 3 1"),
+    ("set_nr_hugepages_mempolicy", {"proc": "B", "n": 3}, "set_nr_hugepages_mempolicy 1 3 0"),
+    ("set_interleave_weight", {"node": 1, "weight": 2}, "set_interleave_weight 1 2"),
+    ("hard_offline", {"frame": "k1"}, "offline 1 17"),
     ("pin", {"proc": "A", "pin": "p2", "map": "m1", "len": 2}, "pin 0 0 0 2 1"),
     ("unpin", {"proc": "A", "pin": "p1"}, "unpin 0 0"),
 ]
@@ -107,6 +123,18 @@ REQUESTS: list[tuple[str, Args, str]] = [
 @pytest.mark.parametrize(("op", "args", "expected"), REQUESTS)
 def test_an_operation_becomes_one_request(names: Names, op: str, args: Args, expected: str) -> None:
     assert translate(names, 5, op, args).line == f"op 5 {expected}"
+
+
+def test_a_frame_is_that_of_a_page_that_is_somewhere(names: Names) -> None:
+    request = translate(names, 1, "note_frame", {"proc": "A", "map": "m1", "page": 1, "frame": "k"})
+    request.on_success()
+    assert names.frames == {"k1": 17, "k": 9}
+    for page in (0, 7):
+        where = {"proc": "A", "map": "m1", "page": page, "frame": "k"}
+        with pytest.raises(OperationRefusedError, match=f"page {page} of mapping 'm1' is nowhere"):
+            translate(names, 1, "note_frame", where)
+    with pytest.raises(OperationRefusedError, match=r"'k9' was not looked up .* there are: k1, k"):
+        translate(names, 1, "soft_offline", {"frame": "k9"})
 
 
 def test_every_operation_is_in_the_table_above() -> None:

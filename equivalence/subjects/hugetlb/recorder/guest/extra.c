@@ -21,6 +21,19 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+/* Newer than the C library's headers: as linux/userfaultfd.h of 6.6 and later numbers them. */
+#define FEATURE_PAGEFAULT_FLAG_WP (1UL << 0)
+#define FEATURE_WP_HUGETLBFS_SHMEM (1UL << 12)
+#define FEATURE_POISON (1UL << 14)
+#define CONTINUE_MODE_WP (1UL << 1)
+
+struct poison {
+	struct uffdio_range range;
+	uint64_t mode;
+	int64_t updated;
+};
+#define IOCTL_POISON _IOWR(UFFDIO, 0x08, struct poison)
+
 static int faults = -1;
 static int rings[SLOTS] = { [0 ... SLOTS - 1] = -1 };
 static long pinned_at[SLOTS]; /* the number of the operation */
@@ -30,7 +43,9 @@ static int open_faults(void)
 	struct uffdio_api api = { .api = UFFD_API,
 				  .features = UFFD_FEATURE_SIGBUS |
 					      UFFD_FEATURE_MISSING_HUGETLBFS |
-					      UFFD_FEATURE_MINOR_HUGETLBFS };
+					      UFFD_FEATURE_MINOR_HUGETLBFS |
+					      FEATURE_PAGEFAULT_FLAG_WP |
+					      FEATURE_WP_HUGETLBFS_SHMEM | FEATURE_POISON };
 
 	if (faults >= 0)
 		return 0;
@@ -44,11 +59,11 @@ static int open_faults(void)
 	return -1;
 }
 
-static int do_register(char *start, size_t length, long minor)
+static int do_register(char *start, size_t length, long mode)
 {
 	struct uffdio_register range = {
 		.range = { (unsigned long)start, length },
-		.mode = minor ? UFFDIO_REGISTER_MODE_MINOR : UFFDIO_REGISTER_MODE_MISSING,
+		.mode = (uint64_t)mode,
 	};
 
 	return ioctl(faults, UFFDIO_REGISTER, &range);
@@ -62,9 +77,11 @@ static int do_unregister(char *start, size_t length)
 }
 
 /* A cold source has no pages yet, so the kernel's first, atomic copy fails. */
-static int do_copy(char *target, size_t length, long cold, long i)
+static int do_copy(char *target, size_t length, long protect, long cold, long i)
 {
-	struct uffdio_copy copy = { .dst = (unsigned long)target, .len = length };
+	struct uffdio_copy copy = { .dst = (unsigned long)target,
+				    .len = length,
+				    .mode = protect ? UFFDIO_COPY_MODE_WP : 0 };
 	char *source = mmap(NULL, length ? length : HUGE_PAGE, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int ret, saved;
@@ -84,11 +101,29 @@ static int do_copy(char *target, size_t length, long cold, long i)
 	return ret;
 }
 
-static int do_continue(char *target, size_t length)
+static int do_continue(char *target, size_t length, long protect)
 {
-	struct uffdio_continue pages = { .range = { (unsigned long)target, length } };
+	struct uffdio_continue pages = { .range = { (unsigned long)target, length },
+					 .mode = protect ? CONTINUE_MODE_WP : 0 };
 
 	return ioctl(faults, UFFDIO_CONTINUE, &pages);
+}
+
+static int do_writeprotect(char *start, size_t length, long protect)
+{
+	struct uffdio_writeprotect pages = {
+		.range = { (unsigned long)start, length },
+		.mode = protect ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
+	};
+
+	return ioctl(faults, UFFDIO_WRITEPROTECT, &pages);
+}
+
+static int do_poison(char *start, size_t length)
+{
+	struct poison pages = { .range = { (unsigned long)start, length } };
+
+	return ioctl(faults, IOCTL_POISON, &pages);
 }
 
 static int do_pin(long pin, char *start, size_t length, long i)
@@ -146,9 +181,13 @@ int extra_call(const struct request *request, long *ret)
 	else if (!strcmp(op, "uffd_unregister"))
 		*ret = do_unregister(at, length);
 	else if (!strcmp(op, "uffd_copy"))
-		*ret = do_copy(at, length, arg[3], request->i);
+		*ret = do_copy(at, length, arg[3], arg[4], request->i);
 	else if (!strcmp(op, "uffd_continue"))
-		*ret = do_continue(at, length);
+		*ret = do_continue(at, length, arg[3]);
+	else if (!strcmp(op, "uffd_writeprotect"))
+		*ret = do_writeprotect(at, length, arg[3]);
+	else if (!strcmp(op, "uffd_poison"))
+		*ret = do_poison(at, length);
 	else
 		return 1;
 	return 0;

@@ -15,6 +15,8 @@
 #define SLOT_SPAN (4UL << 30)
 #define SLOT_BASE 0x100000000000UL
 #define MAX_ARGS 8
+#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+#define SYSCTL "/proc/sys/vm/"
 
 /* Everything that a call can answer; a touch fills signal or value. */
 struct result {
@@ -81,6 +83,7 @@ extern pid_t workers[SLOTS];
 extern int mounted[SLOTS];
 extern int cgroups[SLOTS];
 extern int nodes;
+int write_pages(const char *path, long pages);
 
 /* program.c */
 void run_program(struct text *text, int port, size_t size, long limit_ms);

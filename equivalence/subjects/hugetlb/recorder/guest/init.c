@@ -31,7 +31,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 #define PORT_NAME "equivcheck.record"
 
 pid_t workers[SLOTS];
@@ -111,7 +110,7 @@ static void answer(struct text *text)
 	}
 }
 
-static int write_pages(const char *path, long pages)
+int write_pages(const char *path, long pages)
 {
 	char value[32];
 
@@ -126,6 +125,14 @@ static int node_write(long node, long pages)
 	snprintf(path, sizeof(path),
 		 "/sys/devices/system/node/node%ld/hugepages/hugepages-2048kB/nr_hugepages", node);
 	return write_pages(path, pages);
+}
+
+static int weight_write(long node, long weight)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/sys/kernel/mm/mempolicy/weighted_interleave/node%ld", node);
+	return write_pages(path, weight);
 }
 
 static int reap(long slot)
@@ -243,6 +250,17 @@ static int do_cgroup(const char *op, const long *arg)
 	return write_file(path, value);
 }
 
+/* Memory in use, or wanted no more: the file takes a physical address. */
+static int do_offline(long hard, unsigned long frame)
+{
+	char value[32];
+
+	snprintf(value, sizeof(value), "0x%lx", frame * HUGE_PAGE);
+	return write_file(hard ? "/sys/devices/system/memory/hard_offline_page" :
+				 "/sys/devices/system/memory/soft_offline_page",
+			  value);
+}
+
 static int do_unlink(const struct request *request)
 {
 	char path[128];
@@ -274,13 +292,21 @@ static int do_own(const struct request *request, int *ret)
 	else if (!strcmp(op, "shm_rmid"))
 		*ret = do_shm_rmid(arg[0]);
 	else if (!strcmp(op, "set_nr_hugepages"))
-		*ret = write_pages(POOL "nr_hugepages", arg[0]);
+		*ret = write_pages(arg[1] ? SYSCTL "nr_hugepages" : POOL "nr_hugepages", arg[0]);
 	else if (!strcmp(op, "set_nr_overcommit_hugepages"))
-		*ret = write_pages(POOL "nr_overcommit_hugepages", arg[0]);
+		*ret = write_pages(arg[1] ? SYSCTL "nr_overcommit_hugepages" :
+					    POOL "nr_overcommit_hugepages",
+				   arg[0]);
+	else if (!strcmp(op, "set_interleave_weight"))
+		*ret = weight_write(arg[0], arg[1]);
 	else if (!strcmp(op, "set_node_nr_hugepages"))
 		*ret = node_write(arg[0], arg[1]);
 	else if (!strncmp(op, "cgroup_", 7))
 		*ret = do_cgroup(op, arg);
+	else if (!strcmp(op, "offline"))
+		*ret = do_offline(arg[0], (unsigned long)arg[1]);
+	else if (!strcmp(op, "nothing"))
+		*ret = 0;
 	else
 		return 1;
 	return 0;
@@ -416,6 +442,8 @@ static void serve_end(struct text *text)
 		if (cgroups[slot] && do_cgroup("cgroup_rmdir", &slot) < 0)
 			busy++;
 	write_file("/cgroup/cgroup.subtree_control", "-cpuset");
+	for (long node = 0; node < nodes; node++)
+		weight_write(node, 0); /* the default */
 	put(text, "\"busy\":%d,\"idle\":", busy);
 	pool_counts(text, 0);
 	write_pages(POOL "nr_overcommit_hugepages", 0);

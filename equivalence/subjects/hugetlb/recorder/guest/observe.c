@@ -10,7 +10,6 @@
 #include <sys/statfs.h>
 #include <unistd.h>
 
-#define POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 #define NODE "/sys/devices/system/node/node%d/hugepages/hugepages-2048kB/%s"
 
 static int log_fd = -1;

@@ -250,6 +250,10 @@ static long call(struct request *request, struct result *result)
 		return do_shmat(arg);
 	if (!strcmp(op, "fork"))
 		return do_fork(arg);
+	if (!strcmp(op, "set_nr_hugepages_mempolicy"))
+		return write_pages(arg[1] ? SYSCTL "nr_hugepages_mempolicy" :
+					    POOL "nr_hugepages_mempolicy",
+				   arg[0]);
 	if (extra_call(request, &ret) == 0)
 		return ret;
 	errno = ENOSYS;

@@ -6,7 +6,9 @@ static int fault_handler(void)
 	struct uffdio_api api = { .api = UFFD_API,
 				  .features = UFFD_FEATURE_SIGBUS |
 					      UFFD_FEATURE_MISSING_HUGETLBFS |
-					      UFFD_FEATURE_MINOR_HUGETLBFS };
+					      UFFD_FEATURE_MINOR_HUGETLBFS |
+					      (1UL << 0) /* PAGEFAULT_FLAG_WP */ |
+					      (1UL << 12) /* WP_HUGETLBFS_SHMEM */ };
 
 	if (faults < 0) {
 		faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
@@ -33,10 +35,13 @@ static inline long unwatch(int map, long start, long pages)
 }
 
 /* A source that nobody touched makes the kernel's first, atomic copy fail. */
-static inline long fill(int map, long page, long pages, int cold, unsigned long long value)
+static inline long fill(int map, long page, long pages, int wp, int cold,
+			unsigned long long value)
 {
 	size_t size = bytes(map, pages);
-	struct uffdio_copy copy = { .dst = (unsigned long)at(map, page), .len = size };
+	struct uffdio_copy copy = { .dst = (unsigned long)at(map, page),
+				    .len = size,
+				    .mode = wp ? UFFDIO_COPY_MODE_WP : 0 };
 	char *source = mmap(NULL, size ? size : SIZE_2M, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	long ret;
@@ -57,10 +62,20 @@ static inline long fill(int map, long page, long pages, int cold, unsigned long 
 	return ret;
 }
 
-static inline long resume(int map, long page, long pages)
+static inline long resume(int map, long page, long pages, int wp)
 {
 	struct uffdio_continue range = { .range = { (unsigned long)at(map, page),
-						    bytes(map, pages) } };
+						    bytes(map, pages) },
+					 .mode = wp ? 1UL << 1 /* MODE_WP */ : 0 };
 
 	return ioctl(fault_handler(), UFFDIO_CONTINUE, &range);
+}
+
+static inline long protect(int map, long start, long pages, int wp)
+{
+	struct uffdio_writeprotect range = { .range = { (unsigned long)at(map, start),
+							bytes(map, pages) },
+					     .mode = wp ? UFFDIO_WRITEPROTECT_MODE_WP : 0 };
+
+	return ioctl(fault_handler(), UFFDIO_WRITEPROTECT, &range);
 }

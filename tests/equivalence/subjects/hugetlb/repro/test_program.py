@@ -149,7 +149,7 @@ def test_every_call_compiles_without_a_warning(tmp_path: Path) -> None:
     assert left_out == {
         *("fail_buddy", "fail_kmalloc", "fail_charge", "fail_copy"),
         *("hard_offline", "soft_offline", "unpoison", "dissolve", "clear_range"),
-        *("memfd_pin_folios", "uffd_register", "uffd_poison"),
+        *("memfd_pin_folios", "note_frame", "uffd_poison"),
         *("guest_create", "guest_alloc", "guest_free", "guest_destroy"),
     }
     empty = program_of("world nr_hugepages=1", planted_on_6_12_117(PLANTED["punch"]))
