@@ -165,6 +165,13 @@ class Encoder:
         self._names: dict[str, dict[str, int]] = {kind: {} for kind in ROOM}
         self._count = 0
 
+    def copy(self) -> Encoder:
+        """One that has seen the same operations."""
+        made = Encoder()
+        made._names = {kind: dict(names) for kind, names in self._names.items()}
+        made._count = self._count
+        return made
+
     def names(self, kind: str) -> dict[int, str]:
         """What the driver's numbers of one kind of name stand for."""
         return {number: name for name, number in self._names[kind].items()}

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from equivalence.backends.native.encode import Encoder
-from equivalence.backends.native.system import Runner, Step, run_traces, world_of
+from equivalence.backends.native.system import Runner, Step, run_traces, schedule_of, world_of
 from equivalence.backends.native.worker import SECTIONS, Job, RawResult, RawTrace, Worker
 from models.schema.trace import Trace
 
@@ -49,7 +49,13 @@ def compare(
     groups: dict[tuple[int, bool], list[tuple[int, Job]]] = {}
     for number, trace in enumerate(traces):
         world = world_of(trace.world)
-        job = Job(Encoder().encode_all(trace.ops), world.numbers, digest=digest, seconds=seconds)
+        job = Job(
+            Encoder().encode_all(trace.ops),
+            world.numbers,
+            digest=digest,
+            seconds=seconds,
+            schedule=schedule_of(trace),
+        )
         groups.setdefault((world.nodes, world.giant), []).append((number, job))
     for (number, _), group in zip(groups, groups.values(), strict=True):
         del number

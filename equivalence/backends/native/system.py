@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from equivalence.backends.native import decode
+from equivalence.backends.native.boundaries import Symbols, Together
 from equivalence.backends.native.build import NativeImage
 from equivalence.backends.native.encode import Encoder, errno_name, lacks
 from equivalence.backends.native.places import Places
@@ -20,10 +21,12 @@ from equivalence.backends.native.worker import (
     Fatal,
     Job,
     RawResult,
+    RawSchedule,
     RawTrace,
     Worker,
     signal_name,
 )
+from equivalence.schedule import parse_schedule
 from equivalence.subject import Observation, Relation, WorldError
 from models.schema.outcome import REFUSED, Ending, Outcome
 from models.schema.trace import Args, Op, Trace
@@ -33,6 +36,10 @@ USER_SECTIONS: Final = frozenset({"counters", "nodes", "user", "cgroups"})
 _USER_DIGEST: Final = tuple(number for number, name in enumerate(SECTIONS) if name in USER_SECTIONS)
 _STATE_DIGEST: Final = tuple(number for number, name in enumerate(SECTIONS) if name != "effects")
 _BLOCK_MB: Final = 2
+#: States of one session that are kept at most, each by a process.
+_MARKS: Final = 6
+#: What a system has done: operations, and some that ran together with their switches.
+Past = Op | tuple[tuple[Op, ...], tuple[tuple[int, int], ...]]
 #: Operations that a session has room for at first, and at most.
 _FIRST_OPS: Final = 512
 _SESSION_OPS: Final = 20_000
@@ -147,6 +154,7 @@ class Runner:
     def __init__(self, image: NativeImage) -> None:
         self.image = image
         self.places = Places(image.path)
+        self.symbols = Symbols(image.path)
         self._owner = os.getpid()
         stay_on_one_processor()
         self._workers: dict[tuple[int, bool], Worker] = {}
@@ -220,6 +228,19 @@ class Runner:
         return f"{text} in {place}" if place is not None else text
 
 
+def schedule_of(trace: Trace) -> RawSchedule | None:
+    """Which operations of a trace run together, as far as it has them.
+
+    Raises:
+        TraceError: it is no schedule, or has more switches than the driver has room for.
+    """
+    if not trace.schedule:
+        return None
+    schedule = parse_schedule(trace.schedule)
+    tasks = min(schedule.tasks, len(trace.ops) - schedule.at)
+    return RawSchedule(schedule.at + 1, tasks, schedule.switches) if tasks > 0 else None
+
+
 def _ending(number: int) -> Ending:
     """The schema's word: a corrupted allocator or lock counts as a crash."""
     name = ENDINGS[number]
@@ -252,7 +273,10 @@ def run_traces(
         encoder = Encoder()
         ops = encoder.encode_all(trace.ops, serials[number] if serials else None)
         worker = runner.worker(world)
-        raw = worker.run([Job(ops, world.numbers, observe=observe, seconds=seconds)])[0]
+        job = Job(
+            ops, world.numbers, observe=observe, seconds=seconds, schedule=schedule_of(trace)
+        )
+        raw = worker.run([job])[0]
         made.append(_steps(runner, raw, encoder))
     return made
 
@@ -284,10 +308,27 @@ def _steps(runner: Runner, raw: RawTrace, encoder: Encoder) -> list[Step]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A state: the process that keeps it, if its session still runs, and how to come there again.
+
+    ``session`` and ``mark`` say which process; a mark of -1 says that none does.
+    """
+
+    world: Args
+    past: tuple[Past, ...]
+    encoder: Encoder
+    last: RawResult | None
+    dead: bool
+    session: int
+    mark: int
+
+
 class NativeSystem:
     """One image, booted in one world, one operation at a time: the engine's protocol.
 
-    A snapshot is the trace so far: going back runs it again, which takes less than copying would.
+    A snapshot is a process that waits while a copy of it goes on; going back makes another copy.
+    Where too many wait already, or the session is over, going back runs the trace again.
     """
 
     def __init__(
@@ -298,7 +339,11 @@ class NativeSystem:
         self._seconds = seconds
         self._worker: Worker | None = None
         self._world: Args = {}
-        self._ops: list[Op] = []
+        self._past: list[Past] = []
+        self._count = 0
+        #: Of each process that keeps a state, outermost first: its number, and how much it has.
+        self._marks: list[tuple[int, int]] = []
+        self._marked = 0
         self._dead = False
         self._last: RawResult | None = None
         self._session = 0
@@ -326,7 +371,7 @@ class NativeSystem:
         """
         self._replay(world, [])
 
-    def _replay(self, world: Args, ops: Sequence[Op], room: int = _FIRST_OPS) -> None:
+    def _replay(self, world: Args, past: Sequence[Past], room: int = _FIRST_OPS) -> None:
         translated = world_of(world)
         self.close_session()
         worker = self._runner.worker(translated)
@@ -335,14 +380,18 @@ class NativeSystem:
         self._session = worker.session
         self._worker, self._world = worker, dict(world)
         self._encoder = Encoder()
-        self._ops, self._dead, self._last = [], False, None
-        for op in ops:
-            self.apply(op)
+        self._past, self._count, self._dead, self._last = [], 0, False, None
+        self._marks = []
+        for done in past:
+            if isinstance(done, Op):
+                self.apply(done)
+            else:
+                self.apply_together(*done)
 
     def _resume(self) -> None:
         """If another system took the worker meanwhile, come back to where this one was."""
         if self._worker is not None and self._worker.session != self._session:
-            self._replay(self._world, tuple(self._ops), self._room)
+            self._replay(self._world, tuple(self._past), self._room)
 
     def close_session(self) -> None:
         """End the booted world, if there is one."""
@@ -362,27 +411,59 @@ class NativeSystem:
         if self._dead or self._worker is None:
             return REFUSED
         self._resume()
-        number = len(self._ops) + 1
-        if number > self._room:
-            if number > _SESSION_OPS:
-                msg = f"a native session has room for {_SESSION_OPS} operations; use whole traces"
-                raise WorldError(msg)
-            self._replay(self._world, tuple(self._ops), min(8 * self._room, _SESSION_OPS))
+        self._make_room(1)
         record = self._encoder.encode(op)
-        self._ops.append(op)
-        raw = self._worker.session_step(number, record)
-        outcome = self._runner.outcome(raw.results[0], raw.events, raw.fatal, number)
+        self._past.append(op)
+        self._count += 1
+        raw = self._worker.session_step(self._count, record)
+        outcome = self._runner.outcome(raw.results[0], raw.events, raw.fatal, self._count)
         self._last = raw.results[0]
         if raw.fatal is not None:
             self._dead = True
         return outcome
+
+    def _make_room(self, more: int) -> None:
+        needed = self._count + more
+        if needed <= self._room:
+            return
+        if needed > _SESSION_OPS:
+            msg = f"a native session has room for {_SESSION_OPS} operations; use whole traces"
+            raise WorldError(msg)
+        self._replay(self._world, tuple(self._past), min(8 * self._room, _SESSION_OPS))
+
+    def apply_together(self, ops: Sequence[Op], switches: Sequence[tuple[int, int]]) -> Together:
+        """Run operations together, one in each task, switching where ``switches`` says.
+
+        What ends one task ends all: the others come to the same ending.
+        """
+        if self._dead or self._worker is None:
+            return Together((REFUSED,) * len(ops), (), ())
+        self._resume()
+        self._make_room(len(ops))
+        records = [self._encoder.encode(op) for op in ops]
+        schedule = RawSchedule(self._count + 1, len(ops), tuple(switches))
+        self._past.append((tuple(ops), tuple(switches)))
+        self._count += len(ops)
+        results, raw = self._worker.session_together(schedule, records)
+        passed = self._worker.together(self._runner.symbols)
+        self._last = results[-1]
+        self._dead = raw.fatal is not None
+        outcomes: list[Outcome] = []
+        for task, result in enumerate(results):
+            number = schedule.at + task
+            if raw.fatal is not None and raw.fatal.op != number and not passed.ended >> task & 1:
+                detail = f"ended with operation {raw.fatal.op - schedule.at + 1} of those together"
+                outcomes.append(Outcome(-1, ending=_ending(raw.fatal.ending), detail=detail))
+            else:
+                outcomes.append(self._runner.outcome(result, raw.events, raw.fatal, number))
+        return Together(tuple(outcomes), passed.boundaries, passed.inversions)
 
     def observe(self) -> Observation:
         """The canonical state; of a dead system, the empty observation."""
         if self._dead or self._worker is None:
             return {}
         self._resume()
-        words = self._worker.session_look(len(self._ops))
+        words = self._worker.session_look(self._count)
         found: dict[str, Any] = decode.observation(words, self._encoder)
         found.pop("effects", None)
         return found
@@ -410,11 +491,36 @@ class NativeSystem:
         return self.digest("state")
 
     def snapshot(self) -> object:
-        """The world and the operations so far."""
-        return dict(self._world), tuple(self._ops)
+        """The present state, kept by a process that waits."""
+        past = tuple(self._past)
+        if self._worker is not None and not self._dead:
+            self._resume()
+            if not self._at_mark() and len(self._marks) < _MARKS:
+                self._worker.session_mark()
+                self._marked += 1
+                self._marks.append((self._marked, len(past)))
+        mark = self._marks[-1][0] if self._at_mark() else -1
+        encoder = self._encoder.copy()
+        return Snapshot(self._world, past, encoder, self._last, self._dead, self._session, mark)
+
+    def _at_mark(self) -> bool:
+        """Whether nothing was done since the last state was kept."""
+        return not self._dead and bool(self._marks) and self._marks[-1][1] == len(self._past)
 
     def restore(self, snapshot: object) -> None:
-        """Boot the snapshot's world and run its operations again."""
-        assert isinstance(snapshot, tuple)
-        world, ops = snapshot
-        self._replay(world, ops)
+        """Go back to a snapshot: by its process, or by running its trace again."""
+        assert isinstance(snapshot, Snapshot)
+        worker = self._worker
+        marks = [number for number, _ in self._marks]
+        mine = worker is not None and worker.session == self._session == snapshot.session
+        if worker is None or not mine or snapshot.mark not in marks:
+            self._replay(snapshot.world, snapshot.past)
+            return
+        levels = len(marks) - marks.index(snapshot.mark)
+        if levels > 1 or not self._at_mark():
+            worker.session_back(levels)
+        del self._marks[len(marks) - levels + 1 :]
+        self._past = list(snapshot.past)
+        self._count = sum(1 if isinstance(one, Op) else len(one[0]) for one in self._past)
+        self._encoder = snapshot.encoder.copy()
+        self._last, self._dead = snapshot.last, snapshot.dead

@@ -20,8 +20,15 @@ from types import TracebackType
 from typing import Final, Self
 
 from equivalence.backends.native import sandbox
+from equivalence.backends.native.boundaries import (
+    TOGETHER_BYTES,
+    Passed,
+    Symbols,
+    read_boundaries,
+)
 from equivalence.backends.native.encode import RECORD_BYTES
 from equivalence.backends.native.errors import WorkerError
+from models.schema.trace import TraceError
 
 SECTIONS: Final = (
     "counters",
@@ -40,7 +47,11 @@ SECTIONS: Final = (
 
 _FRAMES, _TEXT, _EVENTS = 12, 160, 64
 _RESULT = struct.Struct(f"<I4xqIIQIIQQQ{len(SECTIONS)}Q")
-_HEAD = struct.Struct("<7Q32q3Q")
+#: What is asked, the world, and the schedule: first operation, tasks, switches (point, task).
+_ASKED = struct.Struct("<7Q32q")
+MAX_SWITCHES: Final = 32
+_SCHEDULE = struct.Struct(f"<3Q{2 * MAX_SWITCHES}I")
+_HEAD = struct.Struct(_ASKED.format + _SCHEDULE.format[1:] + "3Q")
 _FATAL = struct.Struct(f"<4I2Q{_FRAMES}Q{_TEXT}s")
 _EVENT = struct.Struct(f"<2IQ64s{_TEXT}s")
 _TRACE_BYTES = _HEAD.size + _FATAL.size + _EVENTS * _EVENT.size
@@ -49,7 +60,8 @@ _DIGEST, _LAST_ONLY = 1, 2
 
 SHARED_BYTES: Final = 256 << 20
 COVERAGE_BYTES: Final = 1 << 20
-_USABLE_BYTES: Final = SHARED_BYTES - COVERAGE_BYTES
+_TOGETHER_AT: Final = SHARED_BYTES - COVERAGE_BYTES - TOGETHER_BYTES
+_USABLE_BYTES: Final = _TOGETHER_AT
 MEMORY_PAGES: Final = (2 << 30) // 4096
 ENDINGS: Final = (
     "returned",
@@ -65,6 +77,30 @@ ENDINGS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
+class RawSchedule:
+    """``tasks`` operations from number ``at`` on (from 1) run together; ``switches`` as in a
+    :class:`equivalence.schedule.Schedule`.
+    """
+
+    at: int
+    tasks: int
+    switches: tuple[tuple[int, int], ...] = ()
+
+    def pack(self) -> bytes:
+        """As the driver reads it.
+
+        Raises:
+            TraceError: more switches than the driver has room for.
+        """
+        if len(self.switches) > MAX_SWITCHES:
+            msg = f"schedule: {len(self.switches)} switches, the native tier has {MAX_SWITCHES}"
+            raise TraceError(msg)
+        flat = [word for switch in self.switches for word in switch]
+        flat += [0] * (2 * MAX_SWITCHES - len(flat))
+        return _SCHEDULE.pack(self.at, self.tasks, len(self.switches), *flat)
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """One encoded trace; ``world`` in the driver's order; ``observe`` also writes states down."""
 
@@ -74,6 +110,7 @@ class Job:
     observe: bool = False
     last_only: bool = False
     seconds: float = 5.0
+    schedule: RawSchedule | None = None
 
     @property
     def count(self) -> int:
@@ -264,7 +301,8 @@ class Worker:
 
     def coverage(self, part: tuple[int, int] = (0, COVERAGE_BYTES - 8)) -> bytes:
         """A part of the bitmap of blocks that ran since :meth:`forget_coverage`."""
-        return bytes(self._memory[_USABLE_BYTES + part[0] : _USABLE_BYTES + part[1]])
+        start = SHARED_BYTES - COVERAGE_BYTES
+        return bytes(self._memory[start + part[0] : start + part[1]])
 
     def coverage_count(self) -> int:
         """How many blocks ran since the last :meth:`forget_coverage`."""
@@ -272,7 +310,7 @@ class Worker:
 
     def forget_coverage(self) -> None:
         """Start measuring afresh."""
-        self._memory[_USABLE_BYTES:SHARED_BYTES] = bytes(COVERAGE_BYTES)
+        self._memory[SHARED_BYTES - COVERAGE_BYTES : SHARED_BYTES] = bytes(COVERAGE_BYTES)
 
     # A session: one trace whose operations come one at a time.
 
@@ -303,6 +341,46 @@ class Worker:
         where = head[1] + (number - 1) * RECORD_BYTES
         self._memory[where : where + RECORD_BYTES] = record
         return self._session_ask(number, 0)
+
+    def session_together(
+        self, schedule: RawSchedule, records: Sequence[bytes]
+    ) -> tuple[list[RawResult], RawTrace]:
+        """Run operations together; the results of all, and the trace with that of the last."""
+        at = self._session_at
+        head = _HEAD.unpack_from(self._memory, at)
+        where = head[1] + (schedule.at - 1) * RECORD_BYTES
+        data = b"".join(records)
+        self._memory[where : where + len(data)] = data
+        place = at + _ASKED.size
+        self._memory[place : place + _SCHEDULE.size] = schedule.pack()
+        last = schedule.at + schedule.tasks - 1
+        trace = self._session_ask(last, 3)
+        results = [
+            self._result(head[2] + number * _RESULT.size, head[3], full=False)
+            for number in range(schedule.at, last + 1)
+        ]
+        return results, trace
+
+    def session_mark(self) -> None:
+        """Keep the present state, to be gone back to."""
+        self._session_order(0, 4)
+
+    def session_back(self, levels: int) -> None:
+        """Go back to the last mark (1), or to one before it; it stays."""
+        self._session_order(levels, 5)
+
+    def _session_order(self, first: int, second: int) -> None:
+        self._ask(first, second)
+        if self._reply(20.0) != 0:
+            raise WorkerError("the native session cannot keep a state: " + self._last_words())
+
+    def together(self, symbols: Symbols) -> Passed:
+        """The lock boundaries of the last operations that ran together."""
+        view = memoryview(self._memory)
+        try:
+            return read_boundaries(view[_TOGETHER_AT : _TOGETHER_AT + TOGETHER_BYTES], symbols)
+        finally:
+            view.release()
 
     def session_look(self, number: int) -> tuple[int, ...]:
         """The words of the present state."""
@@ -356,10 +434,10 @@ class Worker:
             words = (self._room(job) + offset - observations) // 8 if job.observe else 0
         flags = (_DIGEST if job.digest else 0) | (_LAST_ONLY if job.last_only else 0)
         world = (*job.world, *([0] * (32 - len(job.world))))
-        head = _HEAD.pack(
-            job.count, ops, results, observations, words, flags, int(job.seconds * 1000),
-            *world, 0, 0, 0,
-        )  # fmt: skip
+        head = _ASKED.pack(
+            job.count, ops, results, observations, words, flags, int(job.seconds * 1000), *world
+        )
+        head += (job.schedule or RawSchedule(0, 0)).pack()
         memory = self._memory
         memory[offset : offset + len(head)] = head
         blank = ops - offset - len(head)

@@ -185,6 +185,23 @@ static void plain_free(const void *at)
 	live_objects--;
 }
 
+unsigned long nh_object_of(const void *address, unsigned long *offset)
+{
+	const char *at = (const char *)((nh_u64)address & ~63UL), *low = at - 65536;
+
+	if ((char *)address < nh_arena || (char *)address >= nh_arena + used)
+		return 0;
+	for (; at > nh_arena && at > low; at -= 64) {
+		const struct object *object = (const struct object *)at - 1;
+
+		if (object->guard != GUARD || (object->class_and_state & 0xffff) != LIVE)
+			continue;
+		*offset = (unsigned long)((const char *)address - at);
+		return *offset < object->bytes ? object->bytes : 0;
+	}
+	return 0;
+}
+
 nh_u64 nh_live_objects(void)
 {
 	return live_objects;

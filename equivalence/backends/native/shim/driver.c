@@ -28,7 +28,7 @@ struct nh_proc nh_procs[PROCS];
 struct nh_mount nh_mounts[MOUNTS];
 static struct nh_shm shms[SHMS];
 bool nh_cgroup_named[CGROUPS];
-static struct nh_result *result;
+struct nh_result *nh_result;
 
 enum kind {
 	OP_SPAWN, OP_FORK, OP_EXIT, OP_KILL, OP_MMAP, OP_MUNMAP, OP_MREMAP, OP_MPROTECT,
@@ -71,7 +71,7 @@ static long call(long (*entry)(const struct pt_regs *), unsigned long a, unsigne
 
 #define REFUSE                                                                                     \
 	do {                                                                                       \
-		result->ending = NH_REFUSED;                                                       \
+		nh_result->ending = NH_REFUSED;                                                       \
 		return -ESRCH;                                                                     \
 	} while (0)
 
@@ -174,23 +174,23 @@ static long touch(struct nh_proc *proc, struct nh_map *map, unsigned int slot, u
 		if (word) {
 			if (write)
 				*word = value;
-			result->value = *word;
-			result->has_value = 1;
+			nh_result->value = *word;
+			nh_result->has_value = 1;
 			return 0;
 		}
 		mmap_read_lock(mm);
 		vma = find_vma(mm, address);
 		if (!vma || vma->vm_start > address) {
 			mmap_read_unlock(mm);
-			result->signal = 11;
-			result->si_code = 1;
+			nh_result->signal = 11;
+			nh_result->si_code = 1;
 			return 0;
 		}
 		if (write ? !(vma->vm_flags & VM_WRITE) :
 			    !(vma->vm_flags & (VM_READ | VM_EXEC | VM_WRITE))) {
 			mmap_read_unlock(mm);
-			result->signal = 11;
-			result->si_code = 2;
+			nh_result->signal = 11;
+			nh_result->si_code = 2;
 			return 0;
 		}
 		fault = handle_mm_fault(vma, address, flags, NULL);
@@ -206,15 +206,15 @@ static long touch(struct nh_proc *proc, struct nh_map *map, unsigned int slot, u
 		if (fault & VM_FAULT_OOM)
 			continue; /* the instruction is tried again */
 		if (fault & (VM_FAULT_SIGBUS | VM_FAULT_HWPOISON | VM_FAULT_HWPOISON_LARGE)) {
-			result->signal = 7;
-			result->si_code = fault & VM_FAULT_SIGBUS ? 2 : 4;
+			nh_result->signal = 7;
+			nh_result->si_code = fault & VM_FAULT_SIGBUS ? 2 : 4;
 		} else {
-			result->signal = 11;
-			result->si_code = 1;
+			nh_result->signal = 11;
+			nh_result->si_code = 1;
 		}
 		return 0;
 	}
-	result->signal = 9;
+	nh_result->signal = 9;
 	return 0;
 }
 
@@ -715,35 +715,68 @@ void nh_begin(struct nh_trace *trace)
 	nh_settle();
 }
 
-/* Operation i (from 1) of the trace; result 0 is the state before the first. */
+/* Runs operation i (from 1) to its end. */
+static void run_one(struct nh_trace *trace, u64 i)
+{
+	const struct nh_op *ops = (const struct nh_op *)(nh_shared + trace->op_offset);
+	long ret;
+
+	nh_result = (struct nh_result *)(nh_shared + trace->result_offset) + i;
+	nh_current_op = i;
+	nh_result->ending = NH_RETURNED;
+	nh_warnings = 0;
+	nh_warning_hash = 0xcbf29ce484222325ULL;
+	ret = run_op(&ops[i - 1]);
+	nh_settle();
+	nh_check_quiescent();
+	if (ret < 0 && ret >= -4095)
+		nh_result->ret = ret;
+	nh_result->warnings = nh_warnings;
+	nh_result->warning_hash = nh_warnings ? nh_warning_hash : 0;
+}
+
+static bool looked;
+
+/* Operation i of the trace; result 0 is the state before the first. */
 void nh_step(struct nh_trace *trace, u64 i, bool look)
 {
-	static bool looked;
-	const struct nh_op *ops = (const struct nh_op *)(nh_shared + trace->op_offset);
-
-	result = (struct nh_result *)(nh_shared + trace->result_offset) + i;
-	nh_current_op = i;
-	result->ending = NH_RETURNED;
-	if (i) {
-		long ret;
-
-		nh_warnings = 0;
-		nh_warning_hash = 0xcbf29ce484222325ULL;
-		nh_effects = 0;
-		ret = run_op(&ops[i - 1]);
-		nh_settle();
-		nh_check_quiescent();
-		if (ret < 0 && ret >= -4095)
-			result->ret = ret;
-		result->warnings = nh_warnings;
-		result->warning_hash = nh_warnings ? nh_warning_hash : 0;
-	}
-	if (look && i && result->ending == NH_REFUSED && looked && !trace->observation_capacity)
-		nh_observe_again(result, result - 1);
+	nh_effects = 0;
+	if (i)
+		run_one(trace, i);
+	else
+		nh_result = (struct nh_result *)(nh_shared + trace->result_offset);
+	if (look && i && nh_result->ending == NH_REFUSED && looked && !trace->observation_capacity)
+		nh_observe_again(nh_result, nh_result - 1);
 	else if (look)
-		nh_observe(trace, result);
+		nh_observe(trace, nh_result);
 	looked = look;
 	trace->done = i;
+}
+
+static struct nh_trace *together;
+
+static void run_task(unsigned int task)
+{
+	run_one(together, together->schedule.at + task);
+	nh_boundaries()->ended |= 1U << task;
+}
+
+/* The operations of the schedule, all at once; the last one's result has the state. */
+void nh_step_together(struct nh_trace *trace, bool look)
+{
+	u64 last = trace->schedule.at + trace->schedule.tasks - 1;
+
+	together = trace;
+	nh_effects = 0;
+	nh_interleave(trace, run_task);
+	nh_current_op = last;
+	nh_settle();
+	nh_check_quiescent();
+	nh_result = (struct nh_result *)(nh_shared + trace->result_offset) + last;
+	if (look)
+		nh_observe(trace, nh_result);
+	looked = look;
+	trace->done = last;
 }
 
 void nh_look(struct nh_trace *trace, u64 i)
@@ -759,8 +792,17 @@ void nh_run(struct nh_trace *trace)
 	u64 i;
 
 	nh_begin(trace);
-	for (i = 0; i <= trace->ops; i++)
-		nh_step(trace, i, always && (!last_only || i == trace->ops));
+	for (i = 0; i <= trace->ops; i++) {
+		bool group = trace->schedule.tasks && i == trace->schedule.at;
+		bool look;
+
+		i += group ? trace->schedule.tasks - 1 : 0;
+		look = always && (!last_only || i == trace->ops);
+		if (group)
+			nh_step_together(trace, look);
+		else
+			nh_step(trace, i, look);
+	}
 }
 
 extern initcall_entry_t nh_initcalls_start[], nh_initcalls_end[];
@@ -795,6 +837,7 @@ void nh_boot(void)
 	vfs_caches_init_early();
 	vfs_caches_init();
 	numa_policy_init();
+	pagecache_init();
 	refcount_set(&init_ipc_ns.ns.count, 1);
 	refcount_set(&init_struct_pid.count, 1);
 	init_ipc_ns.user_ns = &init_user_ns;

@@ -47,6 +47,7 @@ struct nh_shm {
 	unsigned int length;
 };
 
+extern struct nh_result *nh_result; /* of the operation that runs */
 extern struct nh_proc nh_procs[PROCS];
 extern struct nh_mount nh_mounts[MOUNTS];
 extern bool nh_cgroup_named[CGROUPS];

@@ -44,7 +44,7 @@ static long call6(long number, long a, long b, long c, long d, long e, long f)
 char *nh_direct_map = (char *)0x100000000000UL;
 char *nh_vmemmap = (char *)0x180000000000UL;
 char *nh_arena = (char *)0x200000000000UL;
-static char *const nh_stack = (char *)0x280000000000UL;
+char *const nh_stack_low = (char *)0x280000000000UL;
 nh_u64 nh_arena_bytes = 1UL << 30;
 struct nh_trace *nh_trace;
 char *nh_shared;
@@ -88,7 +88,7 @@ static void copy_text(char *to, const char *from, unsigned long room)
 
 static void walk_frames(struct nh_fatal *fatal, nh_u64 pc, nh_u64 frame)
 {
-	nh_u64 low = (nh_u64)nh_stack, high = low + (8UL << 20);
+	nh_u64 low = (nh_u64)nh_stack_low, high = low + NH_STACK_BYTES;
 
 	fatal->frames = 0;
 	if (pc)
@@ -227,8 +227,57 @@ static int read_all(void *to, unsigned long bytes)
 	return 1;
 }
 
+static void note_killed(struct nh_trace *trace, int status)
+{
+	if (!(status & 0x7f) || trace->fatal.ending)
+		return;
+	trace->fatal.ending = NH_CRASH;
+	trace->fatal.signal = (nh_u32)(status & 0x7f);
+	trace->fatal.op = (nh_u32)trace->done + 1;
+	copy_text(trace->fatal.text, "killed", NH_TEXT);
+}
+
+#define END 255 /* the status of a process whose session is over */
+
+/* Keeps the present state: this process waits, and a copy of it goes on (and
+ * returns). When the copy ends, because it shall go back so many marks (its
+ * status) or because of what it ran, another copy goes on from here. */
+static void mark(struct nh_trace *trace)
+{
+	nh_u64 events = trace->event_count, request[2], reply = 3;
+
+	for (;;) {
+		long child = call3(SYS_fork, 0, 0, 0);
+		int status = 0, levels;
+
+		if (child == 0) {
+			call3(SYS_prctl, 1, 9, 0);
+			return;
+		}
+		if (child < 0)
+			stop(END);
+		while (call4(SYS_wait4, child, &status, 0, 0) == -4)
+			;
+		levels = status & 0x7f ? 0 : status >> 8 & 0xff;
+		if (!levels) {
+			note_killed(trace, status);
+			call3(SYS_write, 1, &reply, sizeof(reply));
+			if (!read_all(request, sizeof(request)) || request[1] == 2)
+				stop(END);
+			levels = (int)request[0];
+		}
+		if (levels == END)
+			stop(END);
+		if (levels > 1)
+			stop(levels - 1);
+		trace->event_count = events;
+		trace->fatal.ending = 0;
+	}
+}
+
 /* A session: operations come one at a time. A request is a number of the
- * operation and what to do: 0 run it, 1 write the state down, 2 end. */
+ * operation and what to do: 0 run it, 1 write the state down, 2 end, 3 run those
+ * of the schedule together, 4 keep the state, 5 go back so many marks. */
 static void run_session(struct nh_trace *trace)
 {
 	nh_u64 request[2], reply = 0;
@@ -238,7 +287,13 @@ static void run_session(struct nh_trace *trace)
 	call3(SYS_write, 1, &reply, sizeof(reply));
 	while (read_all(request, sizeof(request)) && request[1] != 2) {
 		set_time_limit(trace->time_limit_ms);
-		if (request[1])
+		if (request[1] == 5)
+			stop((int)request[0]);
+		if (request[1] == 4)
+			mark(trace);
+		else if (request[1] == 3)
+			nh_step_together(trace, 1);
+		else if (request[1])
 			nh_look(trace, request[0]);
 		else
 			nh_step(trace, request[0], trace->flags & NH_FLAG_DIGEST ? 1 : 0);
@@ -261,18 +316,13 @@ static nh_u64 run_child(nh_u64 offset, int session)
 			run_session(trace);
 		else
 			nh_run(trace);
-		stop(0);
+		stop(session ? END : 0);
 	}
 	if (child < 0)
 		return (nh_u64)child;
 	while (call4(SYS_wait4, child, &status, 0, 0) == -4)
 		;
-	if ((status & 0x7f) && trace->fatal.ending == 0) {
-		trace->fatal.ending = NH_CRASH;
-		trace->fatal.signal = (nh_u32)(status & 0x7f);
-		trace->fatal.op = (nh_u32)trace->done + 1;
-		copy_text(trace->fatal.text, "killed", NH_TEXT);
-	}
+	note_killed(trace, status);
 	return 0;
 }
 
@@ -298,6 +348,12 @@ static void serve(void)
 		call3(SYS_write, 1, &reply, sizeof(reply));
 	}
 	stop(0);
+}
+
+struct nh_boundaries *nh_boundaries(void)
+{
+	return (struct nh_boundaries *)(nh_shared + shared_bytes - NH_COVERAGE_BYTES -
+					NH_TOGETHER_BYTES);
 }
 
 static unsigned long parse_number(const char *text)
@@ -347,8 +403,8 @@ void nh_main(long *stack)
 	map_at(nh_direct_map, 64UL << 30);
 	map_at(nh_vmemmap, 1UL << 30);
 	map_at(nh_arena, nh_arena_bytes);
-	map_at(nh_stack, 8UL << 20);
-	asm volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall *%1\n\thlt" ::"r"(nh_stack + (8UL << 20) - 64),
+	map_at(nh_stack_low, NH_STACK_BYTES);
+	asm volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall *%1\n\thlt" ::"r"(nh_stack_low + NH_STACK_BYTES - 64),
 		     "r"(serve)
 		     : "memory");
 	__builtin_unreachable();

@@ -1,6 +1,6 @@
 /* Fidelity: CUSTOM
- * Locks of one task: taking one is setting its word, and what could never be
- * granted or was never taken ends the operation. */
+ * Locks: taking one is setting its word. Where tasks run together one that is held
+ * is waited for; what could never be granted or was never taken ends the operation. */
 #define MUTEX_STATE_TO_ADDRESS 1
 #include "nhk.h"
 #include <linux/spinlock.h>
@@ -11,14 +11,35 @@
 #include <linux/hardirq.h>
 
 unsigned long nh_irq_flags = X86_EFLAGS_IF;
-static int held;
+struct nh_locks nh_locks; /* of the task that runs */
+
+/* A boundary comes before a lock is taken and after it is released. */
+static __always_inline void boundary(enum nh_boundary_kind what, const void *lock, const char *name)
+{
+	if (unlikely(nh_task_count))
+		nh_boundary_slow(what, lock, name);
+}
+/* The lock is held: by another task, which is waited for, or by this one. */
+static __always_inline void wait_for(const void *lock, const char *text)
+{
+	if (!nh_task_count)
+		nh_fatal(NH_DEADLOCK, text, (nh_u64)(unsigned long)lock);
+	nh_wait_slow(lock, text);
+}
+static __always_inline void attempted(const void *lock)
+{
+	if (unlikely(nh_task_count))
+		nh_attempt_slow(lock);
+}
 
 static __always_inline void take(int *word, int value, const char *what)
 {
-	if (unlikely(*word))
-		nh_fatal(NH_DEADLOCK, what, (nh_u64)(unsigned long)word);
+	while (unlikely(*word))
+		wait_for(word, what);
+	preempt_disable();
 	*word = value;
-	held++;
+	nh_locks.held++;
+	nh_locks.spins++;
 }
 
 static __always_inline void drop(int *word, const char *what)
@@ -26,7 +47,9 @@ static __always_inline void drop(int *word, const char *what)
 	if (unlikely(!*word))
 		nh_fatal(NH_CORRUPTION, what, (nh_u64)(unsigned long)word);
 	*word = 0;
-	held--;
+	nh_locks.held--;
+	nh_locks.spins--;
+	preempt_enable();
 }
 
 #define SPIN(lock) ((int *)&(lock)->raw_lock.val)
@@ -35,7 +58,7 @@ static __always_inline void drop(int *word, const char *what)
 
 void __lockfunc _raw_spin_lock(raw_spinlock_t *lock)
 {
-	preempt_disable();
+	boundary(NH_SPIN_LOCK, lock, NULL);
 	take(SPIN(lock), 1, TAKEN);
 }
 void __lockfunc _raw_spin_lock_bh(raw_spinlock_t *lock)
@@ -56,9 +79,11 @@ unsigned long __lockfunc _raw_spin_lock_irqsave(raw_spinlock_t *lock)
 }
 int __lockfunc _raw_spin_trylock(raw_spinlock_t *lock)
 {
+	boundary(NH_SPIN_TRYLOCK, lock, NULL);
 	if (*SPIN(lock))
 		return 0;
-	_raw_spin_lock(lock);
+	attempted(lock);
+	take(SPIN(lock), 1, TAKEN);
 	return 1;
 }
 int __lockfunc _raw_spin_trylock_bh(raw_spinlock_t *lock)
@@ -68,7 +93,7 @@ int __lockfunc _raw_spin_trylock_bh(raw_spinlock_t *lock)
 void __lockfunc _raw_spin_unlock(raw_spinlock_t *lock)
 {
 	drop(SPIN(lock), FREED);
-	preempt_enable();
+	boundary(NH_SPIN_UNLOCK, lock, NULL);
 }
 void __lockfunc _raw_spin_unlock_bh(raw_spinlock_t *lock)
 {
@@ -91,7 +116,7 @@ void __lockfunc _raw_spin_unlock_irqrestore(raw_spinlock_t *lock, unsigned long 
 
 void __lockfunc _raw_write_lock(rwlock_t *lock)
 {
-	preempt_disable();
+	boundary(NH_WRITE_LOCK, lock, NULL);
 	take(RW(lock), 0xff, RW_TAKEN);
 }
 void __lockfunc _raw_write_lock_irq(rwlock_t *lock)
@@ -102,7 +127,7 @@ void __lockfunc _raw_write_lock_irq(rwlock_t *lock)
 void __lockfunc _raw_write_unlock(rwlock_t *lock)
 {
 	drop(RW(lock), RW_FREED);
-	preempt_enable();
+	boundary(NH_WRITE_UNLOCK, lock, NULL);
 }
 void __lockfunc _raw_write_unlock_irq(rwlock_t *lock)
 {
@@ -111,34 +136,50 @@ void __lockfunc _raw_write_unlock_irq(rwlock_t *lock)
 }
 void __lockfunc _raw_read_lock(rwlock_t *lock)
 {
+	boundary(NH_READ_LOCK, lock, NULL);
+	while (*RW(lock) & 0xff)
+		wait_for(lock, RW_TAKEN);
 	preempt_disable();
-	if (*RW(lock) & 0xff)
-		nh_fatal(NH_DEADLOCK, RW_TAKEN, (nh_u64)(unsigned long)lock);
 	*RW(lock) += 0x200;
-	held++;
+	nh_locks.held++;
+	nh_locks.spins++;
 }
 void __lockfunc _raw_read_unlock(rwlock_t *lock)
 {
 	if (*RW(lock) < 0x200)
 		nh_fatal(NH_CORRUPTION, RW_FREED, (nh_u64)(unsigned long)lock);
 	*RW(lock) -= 0x200;
-	held--;
+	nh_locks.held--;
+	nh_locks.spins--;
 	preempt_enable();
+	boundary(NH_READ_UNLOCK, lock, NULL);
+}
+
+/* Nobody is ever on a wait list, so its second word has room for the lock's name. */
+static const char *name_in(const struct list_head *list)
+{
+	return list->prev == list ? NULL : (const char *)list->prev;
 }
 
 void __mutex_init(struct mutex *lock, const char *name, struct lock_class_key *key)
 {
 	memset(lock, 0, sizeof(*lock));
-	INIT_LIST_HEAD(&lock->wait_list);
+	lock->wait_list.next = &lock->wait_list;
+	lock->wait_list.prev = (struct list_head *)name;
 }
 #define OWNER(lock) ((unsigned long *)&(lock)->owner)
+static void own(struct mutex *lock)
+{
+	while (*OWNER(lock))
+		wait_for(lock, "a mutex was taken twice by one task");
+	*OWNER(lock) = (unsigned long)current;
+	nh_locks.held++;
+}
 void mutex_lock(struct mutex *lock)
 {
 	might_sleep();
-	if (*OWNER(lock))
-		nh_fatal(NH_DEADLOCK, "a mutex was taken twice by one task", (nh_u64)(unsigned long)lock);
-	*OWNER(lock) = (unsigned long)current;
-	held++;
+	boundary(NH_MUTEX_LOCK, lock, name_in(&lock->wait_list));
+	own(lock);
 }
 int mutex_lock_interruptible(struct mutex *lock)
 {
@@ -156,9 +197,11 @@ void mutex_lock_io(struct mutex *lock)
 }
 int mutex_trylock(struct mutex *lock)
 {
+	boundary(NH_MUTEX_TRYLOCK, lock, name_in(&lock->wait_list));
 	if (*OWNER(lock))
 		return 0;
-	mutex_lock(lock);
+	attempted(lock);
+	own(lock);
 	return 1;
 }
 void mutex_unlock(struct mutex *lock)
@@ -166,7 +209,8 @@ void mutex_unlock(struct mutex *lock)
 	if (!*OWNER(lock))
 		nh_fatal(NH_CORRUPTION, "a mutex was released that is not held", (nh_u64)(unsigned long)lock);
 	*OWNER(lock) = 0;
-	held--;
+	nh_locks.held--;
+	boundary(NH_MUTEX_UNLOCK, lock, name_in(&lock->wait_list));
 }
 bool mutex_is_locked(struct mutex *lock)
 {
@@ -177,43 +221,62 @@ bool mutex_is_locked(struct mutex *lock)
 void __init_rwsem(struct rw_semaphore *sem, const char *name, struct lock_class_key *key)
 {
 	memset(sem, 0, sizeof(*sem));
-	INIT_LIST_HEAD(&sem->wait_list);
+	sem->wait_list.next = &sem->wait_list;
+	sem->wait_list.prev = (struct list_head *)name;
 }
 #define COUNT(sem) ((long *)&(sem)->count)
 #define SEM_TAKEN "a semaphore was taken that this task holds"
 #define SEM_FREED "a semaphore was released that is not held"
-int down_write_trylock(struct rw_semaphore *sem)
+static bool write_now(struct rw_semaphore *sem)
 {
 	if (*COUNT(sem))
-		return 0;
+		return false;
 	*COUNT(sem) = 1;
-	held++;
+	nh_locks.held++;
+	return true;
+}
+int down_write_trylock(struct rw_semaphore *sem)
+{
+	boundary(NH_DOWN_WRITE_TRYLOCK, sem, name_in(&sem->wait_list));
+	if (!write_now(sem))
+		return 0;
+	attempted(sem);
 	return 1;
 }
 void down_write(struct rw_semaphore *sem)
 {
 	might_sleep();
-	if (!down_write_trylock(sem))
-		nh_fatal(NH_DEADLOCK, SEM_TAKEN, (nh_u64)(unsigned long)sem);
+	boundary(NH_DOWN_WRITE, sem, name_in(&sem->wait_list));
+	while (!write_now(sem))
+		wait_for(sem, SEM_TAKEN);
 }
 int down_write_killable(struct rw_semaphore *sem)
 {
 	down_write(sem);
 	return 0;
 }
-int down_read_trylock(struct rw_semaphore *sem)
+static bool read_now(struct rw_semaphore *sem)
 {
 	if (*COUNT(sem) & 1)
-		return 0;
+		return false;
 	*COUNT(sem) += 0x100;
-	held++;
+	nh_locks.held++;
+	return true;
+}
+int down_read_trylock(struct rw_semaphore *sem)
+{
+	boundary(NH_DOWN_READ_TRYLOCK, sem, name_in(&sem->wait_list));
+	if (!read_now(sem))
+		return 0;
+	attempted(sem);
 	return 1;
 }
 void down_read(struct rw_semaphore *sem)
 {
 	might_sleep();
-	if (!down_read_trylock(sem))
-		nh_fatal(NH_DEADLOCK, SEM_TAKEN, (nh_u64)(unsigned long)sem);
+	boundary(NH_DOWN_READ, sem, name_in(&sem->wait_list));
+	while (!read_now(sem))
+		wait_for(sem, SEM_TAKEN);
 }
 int down_read_killable(struct rw_semaphore *sem)
 {
@@ -230,20 +293,23 @@ void up_write(struct rw_semaphore *sem)
 	if (!(*COUNT(sem) & 1))
 		nh_fatal(NH_CORRUPTION, SEM_FREED, (nh_u64)(unsigned long)sem);
 	*COUNT(sem) = 0;
-	held--;
+	nh_locks.held--;
+	boundary(NH_UP_WRITE, sem, name_in(&sem->wait_list));
 }
 void up_read(struct rw_semaphore *sem)
 {
 	if (*COUNT(sem) < 0x100)
 		nh_fatal(NH_CORRUPTION, SEM_FREED, (nh_u64)(unsigned long)sem);
 	*COUNT(sem) -= 0x100;
-	held--;
+	nh_locks.held--;
+	boundary(NH_UP_READ, sem, name_in(&sem->wait_list));
 }
 void downgrade_write(struct rw_semaphore *sem)
 {
-	up_write(sem);
-	*COUNT(sem) += 0x100;
-	held++;
+	if (!(*COUNT(sem) & 1))
+		nh_fatal(NH_CORRUPTION, SEM_FREED, (nh_u64)(unsigned long)sem);
+	*COUNT(sem) = 0x100;
+	boundary(NH_DOWNGRADE_WRITE, sem, name_in(&sem->wait_list));
 }
 
 /* Per-cpu semaphores of one task never meet a writer. */
@@ -261,8 +327,8 @@ void percpu_free_rwsem(struct percpu_rw_semaphore *sem)
 
 void nh_check_quiescent(void)
 {
-	if (unlikely(held))
-		nh_fatal(NH_CORRUPTION, "an operation returned with a lock held", (nh_u64)held);
+	if (unlikely(nh_locks.held))
+		nh_fatal(NH_CORRUPTION, "an operation returned with a lock held", (nh_u64)nh_locks.held);
 	if (unlikely(preempt_count() & PREEMPT_MASK))
 		nh_fatal(NH_CORRUPTION, "an operation returned with preemption disabled",
 			 (nh_u64)preempt_count());

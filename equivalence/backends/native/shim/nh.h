@@ -60,22 +60,63 @@ struct nh_fatal {
 
 #define NH_EVENTS 64
 
+/* Operations that run together: "tasks" of them from number "at" on (from 1; 0:
+ * none do), and where the running one gives way to which. */
+#define NH_TASKS 3
+#define NH_SWITCHES 32
+struct nh_schedule {
+	nh_u64 at, tasks, count;
+	struct {
+		nh_u32 point, task;
+	} at_point[NH_SWITCHES];
+};
+
 struct nh_trace {
 	nh_u64 ops, op_offset, result_offset, observation_offset;
 	nh_u64 observation_capacity; /* words; 0 means digests only */
 	nh_u64 flags, time_limit_ms;
 	nh_s64 world[32];
+	struct nh_schedule schedule;
 	/* out */
 	nh_u64 done, observation_used, event_count;
 	struct nh_fatal fatal;
 	struct nh_event event[NH_EVENTS];
 };
 
+/* The lock boundaries that operations passed while they ran together. Those of a
+ * task that may not be switched away are no points of a schedule ("fixed"). */
+enum nh_boundary_kind {
+	NH_SPIN_LOCK, NH_SPIN_TRYLOCK, NH_READ_LOCK, NH_WRITE_LOCK, NH_MUTEX_LOCK, NH_MUTEX_TRYLOCK,
+	NH_DOWN_READ, NH_DOWN_READ_TRYLOCK, NH_DOWN_WRITE, NH_DOWN_WRITE_TRYLOCK,
+	NH_DOWNGRADE_WRITE,
+	NH_TAKEN = 0x20, /* an attempt came off */
+	NH_RELEASED = 0x40,
+	NH_SPIN_UNLOCK = NH_RELEASED, NH_READ_UNLOCK, NH_WRITE_UNLOCK, NH_MUTEX_UNLOCK, NH_UP_READ,
+	NH_UP_WRITE,
+};
+#define NH_BOUNDARIES 20000
+#define NH_LOCKS 1024
+struct nh_boundary {
+	unsigned char task, what;
+	unsigned short lock : 15, fixed : 1;
+};
+struct nh_lock {
+	nh_u64 address;
+	char text[56]; /* empty: a variable of the image, named by its symbol */
+};
+struct nh_boundaries {
+	nh_u32 count, locks;
+	nh_u64 ended; /* a bit for each task that came to its end */
+	struct nh_lock lock[NH_LOCKS];
+	struct nh_boundary boundary[NH_BOUNDARIES];
+};
+
 #define NH_FLAG_DIGEST 1
 #define NH_FLAG_LAST_ONLY 2
 
 /* The host side, for the kernel side. */
-extern char *nh_direct_map, *nh_vmemmap, *nh_arena;
+extern char *nh_direct_map, *nh_vmemmap, *nh_arena, *const nh_stack_low;
+#define NH_STACK_BYTES (8UL << 20)
 extern nh_u64 nh_arena_bytes;
 void nh_fatal(nh_u32 ending, const char *text, nh_u64 address)
 	__attribute__((noreturn, cold));
@@ -92,7 +133,11 @@ void nh_begin(struct nh_trace *trace);
 void nh_step(struct nh_trace *trace, nh_u64 i, _Bool look);
 void nh_look(struct nh_trace *trace, nh_u64 i);
 void nh_run(struct nh_trace *trace);
+void nh_step_together(struct nh_trace *trace, _Bool look);
+struct nh_boundaries *nh_boundaries(void);
 
+/* Before them: the lock boundaries of the last operations that ran together. */
+#define NH_TOGETHER_BYTES (1UL << 18)
 /* The last bytes of the shared memory: one bit for each byte of hosted code that
  * began a block and ran. Images built without coverage leave them alone. */
 #define NH_COVERAGE_BYTES (1UL << 20)

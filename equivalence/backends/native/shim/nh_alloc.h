@@ -14,4 +14,6 @@ struct nh_failure {
 extern struct nh_failure nh_failures[NH_FAILURES];
 extern int nh_failures_armed;
 unsigned long long nh_live_objects(void);
+/* How large the object is that an address is in (0: none), and how far in. */
+unsigned long nh_object_of(const void *address, unsigned long *offset);
 #endif

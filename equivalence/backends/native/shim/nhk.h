@@ -13,12 +13,24 @@
 #define NH_MAX_NODES 4
 
 /* locks.c */
+struct nh_locks {
+	int held, spins; /* of all kinds; of those that disable preemption */
+};
+extern struct nh_locks nh_locks;
 void nh_check_quiescent(void);
+/* interleave.c */
+extern unsigned int nh_task_count; /* 0 unless operations run together */
+void nh_boundary_slow(enum nh_boundary_kind what, const void *lock, const char *name);
+void nh_attempt_slow(const void *lock);
+void nh_wait_slow(const void *lock, const char *text);
+bool nh_wait_for_event(void);
+void nh_interleave(struct nh_trace *trace, void (*run)(unsigned int task));
 /* work.c */
 void nh_settle(void);
 /* pages.c */
 void nh_boot_memory(unsigned int nodes);
 void nh_set_cpu_node(int nid);
+int nh_cpu_node(void);
 struct nh_page_failure {
 	long skip, count; /* let this many pass, then fail so many; -1: for ever */
 };

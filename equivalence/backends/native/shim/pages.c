@@ -404,6 +404,11 @@ void nh_set_cpu_node(int nid)
 	numa_node = nid;
 }
 
+int nh_cpu_node(void)
+{
+	return numa_node;
+}
+
 void nh_boot_memory(unsigned int count)
 {
 	unsigned int nid, step, state;

@@ -58,7 +58,7 @@ void kvfree_call_rcu(struct rcu_head *head, rcu_callback_t func)
 void synchronize_rcu(void)
 {
 	might_sleep();
-	while (run_rcu())
+	while (!nh_task_count && run_rcu())
 		;
 }
 void synchronize_rcu_expedited(void)
@@ -109,6 +109,11 @@ void nh_settle(void)
 {
 	unsigned int step = 0;
 
+	/* What others might still look at is freed when all tasks have ended. */
+	while (nh_task_count && current->task_works)
+		task_work_run();
+	if (nh_task_count)
+		return;
 	do {
 		if (current->task_works)
 			task_work_run();
@@ -138,7 +143,8 @@ void complete(struct completion *x)
 }
 void schedule(void)
 {
-	nh_fatal(NH_DEADLOCK, "the task waits for what no other task will do", 0);
+	if (!nh_wait_for_event())
+		nh_fatal(NH_DEADLOCK, "the task waits for what no other task will do", 0);
 }
 void io_schedule(void)
 {
