@@ -47,8 +47,9 @@ class Lockstep:
 
     ``outcome`` is what the last operation returned on the first side; ``dead`` says that both sides
     ended alike in an outcome after which a system cannot go on; ``ticks`` counts operations of all
-    traces, for a watchdog; ``moved`` says that the last operations that ran together passed
-    different lock boundaries on the two sides.
+    traces, for a watchdog. Of the last operations that ran together, on the first side,
+    ``outcomes`` and ``inversions`` are what they returned and the locks that they took in either
+    order; ``moved`` says that they passed different lock boundaries on the two sides.
     """
 
     __slots__ = (
@@ -58,9 +59,11 @@ class Lockstep:
         "before",
         "dead",
         "index",
+        "inversions",
         "moved",
         "oracle",
         "outcome",
+        "outcomes",
         "ticks",
     )
 
@@ -75,6 +78,8 @@ class Lockstep:
         self.moved = False
         self.dead = False
         self.outcome: Outcome = OK
+        self.outcomes: tuple[Outcome, ...] = ()
+        self.inversions: tuple[tuple[str, str], ...] = ()
 
     def boot(self, world: Args) -> Divergence | None:
         """Start both sides afresh; they may differ from the start (then ``op_index`` is -1).
@@ -178,6 +183,7 @@ class Lockstep:
         snapshots = before.snapshot(), after.snapshot()
         one = self._together(before, ops, schedule)
         other = self._together(after, ops, schedule)
+        self.outcomes, self.inversions = one.outcomes, one.inversions
         if one.boundaries != other.boundaries:
             # Because the code differs, or because it does something else from here on?
             plain = Schedule(schedule.at, schedule.tasks)
@@ -229,7 +235,8 @@ class Lockstep:
             system.restore(snapshot)
             done = self._together(system, ops, Schedule(schedule.at, schedule.tasks, switches))
             fatal = any(outcome.fatal for outcome in done.outcomes)
-            found.add((done.outcomes, None if fatal else system.state_key()))
+            key = None if fatal else system.state_key()
+            found.add((done.outcomes, done.inversions, key))
         system.restore(snapshot)
         return found
 
@@ -285,8 +292,9 @@ def _some_outcomes(results: set[Any]) -> str:
     """What one side alone can reach: how often, and the outcomes of one of them."""
     if not results:
         return "nothing that the other side cannot"
-    outcomes = min(tuple(map(str, one[0])) for one in results)
-    return f"{len(results)} more, such as {'; '.join(outcomes)}"
+    outcomes, orders = min((tuple(map(str, one[0])), one[1]) for one in results)
+    taken = "".join(f"; {a} and {b} in either order" for a, b in orders)
+    return f"{len(results)} more, such as {'; '.join(outcomes)}{taken}"
 
 
 def run_trace(before: System, after: System, trace: Trace, oracle: Oracle) -> Divergence | None:

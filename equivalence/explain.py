@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
 from equivalence.driver import FaultError, Lockstep
 from equivalence.races import shrink_race
 from equivalence.schedule import Schedule, parse_schedule
-from equivalence.search import defect_index
+from equivalence.search import defect_index, play
 from equivalence.shrink import LIMIT, Fails, Shrinker
-from equivalence.subject import Concurrent, Observation, Subject, System, WorldError
+from equivalence.subject import Observation, Subject, System, WorldError
 from models.schema.divergence import ABSENT, Divergence, path_text, plain
 from models.schema.outcome import Outcome
 from models.schema.result import FieldChange, OutcomeText, Shrinking, TimelineStep
@@ -25,6 +25,8 @@ MAX_STEPS: Final = 2_000
 DEFECT_LIMIT: Final = 1_500
 #: A trace that hangs takes as long as thousands that do not.
 HANG_LIMIT: Final = 300
+#: Comparing all that two sides can reach takes as long as a thousand traces.
+REACHABLE_LIMIT: Final = 150
 
 Stop = Callable[[], bool]
 
@@ -59,8 +61,12 @@ def shrink_divergence(
             return found.op_index
         return None
 
-    hangs = any("hang" in (item.before, item.after) for item in divergence.differences[:2])
-    return _shrink(trace, fails, subject, HANG_LIMIT if hangs else LIMIT, stop)
+    limit = LIMIT
+    if divergence.first.field == "outcome.reachable":
+        limit = REACHABLE_LIMIT
+    elif any("hang" in (item.before, item.after) for item in divergence.differences[:2]):
+        limit = HANG_LIMIT
+    return _shrink(trace, fails, subject, limit, stop)
 
 
 def shrink_fault(lockstep: Lockstep, trace: Trace, subject: Subject, stop: Stop) -> Minimal:
@@ -120,17 +126,8 @@ def timeline(
 
 def _played(system: System, trace: Trace) -> Iterator[Outcome]:
     """The outcomes of a trace's operations, each when it has run; a group runs at its first one."""
-    ops = trace.ops[:MAX_STEPS]
-    schedule = parse_schedule(trace.schedule) if trace.schedule else Schedule(len(ops), 2)
-    end = schedule.at + schedule.tasks
-    for op in ops[: schedule.at]:
-        yield system.apply(op)
-    group = ops[schedule.at : end]
-    if group:
-        assert isinstance(system, Concurrent), "what a schedule was found on can run it"
-        yield from system.apply_together(group, schedule.switches).outcomes
-    for op in ops[end:]:
-        yield system.apply(op)
+    for _, outcomes, _ in play(system, trace.with_ops(trace.ops[:MAX_STEPS])):
+        yield from outcomes
 
 
 def differences(divergence: Divergence) -> tuple[FieldChange, ...]:
@@ -172,10 +169,7 @@ def _shrink(trace: Trace, fails: Fails, subject: Subject, limit: int, stop: Stop
             return None
 
     if trace.schedule:
-        best, runs = shrink_race(trace, legal, limit)
-        size = len(trace.ops)
-        done = Shrinking(from_ops=size, to_ops=len(best.ops), runs=runs, complete=runs < limit)
-        return Minimal(best, done)
+        return _shrink_scheduled(trace, legal, subject, limit, stop)
     shrinker = Shrinker(trace, legal, subject.ops, subject.worlds, limit, stop)
     best = shrinker.run()
     return Minimal(
@@ -187,6 +181,56 @@ def _shrink(trace: Trace, fails: Fails, subject: Subject, limit: int, stop: Stop
             complete=shrinker.complete,
         ),
     )
+
+
+def _shrink_scheduled(
+    trace: Trace, fails: Fails, subject: Subject, limit: int, stop: Stop
+) -> Minimal:
+    """The schedule made simpler, then the operations around those that run together, and again."""
+    best, runs, complete = trace, 0, True
+    progress = True
+    while progress and runs < limit:
+        start = best
+        best, more = shrink_race(best, fails, limit - runs)
+        runs += more
+        around = _Around(parse_schedule(best.schedule), best, fails)
+        bare = replace(best, schedule="")
+        shrinker = Shrinker(bare, around.fails, subject.ops, subject.worlds, limit - runs, stop)
+        best = around.scheduled(shrinker.run())
+        runs += shrinker.runs
+        complete = shrinker.complete
+        progress = best != start
+    size = len(trace.ops)
+    done = Shrinking(from_ops=size, to_ops=len(best.ops), runs=runs, complete=complete)
+    return Minimal(best, done)
+
+
+class _Around:
+    """Lets what makes traces minimal work on one with a schedule, which keeps its place before the
+    operations that come last.
+    """
+
+    def __init__(self, schedule: Schedule, trace: Trace, fails: Fails) -> None:
+        self._schedule = schedule
+        self._behind = len(trace.ops) - schedule.at
+        self._kinds = self._together(trace)
+        self._fails = fails
+
+    def _together(self, trace: Trace) -> tuple[str, ...]:
+        at = len(trace.ops) - self._behind
+        return tuple(op.kind for op in trace.ops[max(at, 0) : at + self._schedule.tasks])
+
+    def scheduled(self, trace: Trace) -> Trace:
+        """The trace with the schedule where it belongs now."""
+        return replace(
+            trace, schedule=str(replace(self._schedule, at=len(trace.ops) - self._behind))
+        )
+
+    def fails(self, trace: Trace) -> int | None:
+        """As the trace with the schedule does; what runs together stays of its kinds."""
+        if len(trace.ops) < self._behind or self._together(trace) != self._kinds:
+            return None
+        return None if self._fails(self.scheduled(trace)) is None else len(trace.ops) - 1
 
 
 Flat = dict[str, Any]

@@ -19,7 +19,8 @@ from equivalence.schedule import (
     pct_switches,
     random_switches,
     shifted,
-    simpler,
+    with_one_earlier,
+    without_one,
 )
 from equivalence.search import Session
 from equivalence.shrink import Fails
@@ -29,6 +30,8 @@ from models.schema.trace import Op, Trace
 PREFIX: Final = (4, 24)
 #: Schedules for one group of operations: one preemption each, random, PCT.
 SINGLE: Final = 48
+#: Where the operations come to the same in either order: only some of one preemption.
+QUIET: Final = 6
 RANDOM: Final = 12
 PCT: Final = 12
 #: Groups that are run together in one trace, and draws until one is found.
@@ -102,9 +105,9 @@ def _together(session: Session, generator: Generator, rng: Random, group: tuple[
     assert isinstance(before, Concurrent)
     snapshots = before.snapshot(), after.snapshot()
     at, tasks = lockstep.index, len(group)
-    boundaries, conflict = _probe(before, snapshots[0], group)
+    owners, conflict = _probe(before, snapshots[0], group)
     findings.ops += 2 * tasks
-    for switches in _schedules(rng, boundaries, tasks) if conflict else ():
+    for switches in _schedules(rng, owners, tasks, conflict):
         before.restore(snapshots[0])
         after.restore(snapshots[1])
         lockstep.index, lockstep.dead = at, False
@@ -124,10 +127,10 @@ def _together(session: Session, generator: Generator, rng: Random, group: tuple[
     return True
 
 
-def _probe(system: Concurrent, snapshot: object, group: tuple[Op, ...]) -> tuple[int, bool]:
-    """How many boundaries a group passes, and whether the order of its operations matters.
+def _probe(system: Concurrent, snapshot: object, group: tuple[Op, ...]) -> tuple[list[int], bool]:
+    """Which task passes each boundary, one after the other, and whether they may well race.
 
-    Operations that come to the same in either order seldom race, and most groups are such.
+    They may where their order matters, or that of the locks they take. Most groups are not such.
     """
     one = system.apply_together(group, ())
     first = sorted(zip(map(str, group), one.outcomes, strict=True)), _key(system, one)
@@ -135,16 +138,28 @@ def _probe(system: Concurrent, snapshot: object, group: tuple[Op, ...]) -> tuple
     turned = group[::-1]
     other = system.apply_together(turned, ())
     second = sorted(zip(map(str, turned), other.outcomes, strict=True)), _key(system, other)
-    return len(one.boundaries), first != second
+    owners = [task for task, _, _ in one.boundaries]
+    return owners, first != second or bool(one.inversions)
 
 
 def _key(system: Concurrent, joint: Joint) -> object:
     return None if any(outcome.fatal for outcome in joint.outcomes) else system.state_key()
 
 
-def _schedules(rng: Random, boundaries: int, tasks: int) -> Iterator[tuple[tuple[int, int], ...]]:
-    singles = list(enumerate_switches(boundaries, tasks, 1))
-    yield from singles if len(singles) <= SINGLE else rng.sample(singles, SINGLE)
+def _schedules(
+    rng: Random, owners: list[int], tasks: int, conflict: bool
+) -> Iterator[tuple[tuple[int, int], ...]]:
+    boundaries = len(owners)
+    # To go on with the task that runs is no switch.
+    singles = [
+        switches
+        for switches in enumerate_switches(boundaries, tasks, 1)
+        if all(owners[point] != task for point, task in switches)
+    ]
+    most = SINGLE if conflict else QUIET
+    yield from singles if len(singles) <= most else rng.sample(singles, most)
+    if not conflict:
+        return
     yield from (random_switches(rng, boundaries, tasks) for _ in range(RANDOM))
     yield from (pct_switches(rng, boundaries, tasks, 2 + n % 2) for n in range(PCT))
 
@@ -152,8 +167,8 @@ def _schedules(rng: Random, boundaries: int, tasks: int) -> Iterator[tuple[tuple
 def shrink_race(trace: Trace, fails: Fails, limit: int) -> tuple[Trace, int]:
     """A smaller trace with a simpler schedule that fails in the same way, and how many were run.
 
-    Operations that run alone are dropped, then switches, then those left are moved forward; what
-    runs together stays. At most ``limit`` traces are run.
+    Switches are dropped, then operations that run alone, then the switches left are moved forward;
+    what runs together stays. At most ``limit`` traces are run.
     """
     best, runs = (trace, parse_schedule(trace.schedule)), 0
     progress = True
@@ -171,13 +186,15 @@ def shrink_race(trace: Trace, fails: Fails, limit: int) -> tuple[Trace, int]:
 
 def _smaller(trace: Trace, schedule: Schedule) -> Iterator[tuple[Trace, Schedule]]:
     ops = trace.ops
+    for fewer in without_one(schedule):
+        yield _scheduled(trace, ops, fewer)
     for size in (8, 4, 2, 1):
         for start in range(len(ops) - size, -1, -1):
             fitting = shifted(schedule, range(start, start + size))
             if fitting is not None:
                 yield _scheduled(trace, (*ops[:start], *ops[start + size :]), fitting)
-    for other in simpler(schedule):
-        yield _scheduled(trace, ops, other)
+    for earlier in with_one_earlier(schedule):
+        yield _scheduled(trace, ops, earlier)
 
 
 def _scheduled(trace: Trace, ops: Sequence[Op], schedule: Schedule) -> tuple[Trace, Schedule]:

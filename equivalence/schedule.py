@@ -97,12 +97,17 @@ def pct_switches(
     return tuple(switches)
 
 
-def simpler(schedule: Schedule) -> Iterator[Schedule]:
-    """Schedules to try when one is made minimal: without a switch, then with an earlier one."""
+def without_one(schedule: Schedule) -> Iterator[Schedule]:
+    """The schedule without one of its switches."""
     switches = schedule.switches
     for place in range(len(switches)):
         rest = switches[:place] + switches[place + 1 :]
         yield Schedule(schedule.at, schedule.tasks, rest)
+
+
+def with_one_earlier(schedule: Schedule) -> Iterator[Schedule]:
+    """The schedule with one of its switches at an earlier boundary, the first one before others."""
+    switches = schedule.switches
     for place, (point, task) in enumerate(switches):
         low = switches[place - 1][0] + 1 if place else 0
         for earlier in range(low, point):

@@ -202,8 +202,15 @@ class Session:
         self._schedule = str(schedule)
         try:
             divergence = lockstep.together(ops, schedule)
+            for outcome in lockstep.outcomes:
+                if outcome.warnings or outcome.fatal:
+                    self._speaking(outcome)
+            for name, detail in order_defects(lockstep.inversions):
+                self._defect(name, detail)
             if divergence is not None:
                 self._diverged(divergence)
+            elif self._thorough and not lockstep.dead:
+                self._check_invariants(lockstep.audit())
         except FaultError as error:
             self._fault(error)
         if not (stay or self.findings.over):
@@ -319,24 +326,58 @@ def outcome_defects(outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield f"{outcome.ending}: {outcome.detail}", outcome.detail
 
 
+def order_defects(inversions: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Locks that were taken in either order: other tasks could each hold one and wait for ever."""
+    for one, other in inversions:
+        yield f"lock order: {one} and {other}", f"{one} and {other} are taken in either order"
+
+
+def play(
+    system: System, trace: Trace
+) -> Iterator[tuple[int, tuple[Outcome, ...], tuple[tuple[str, str], ...]]]:
+    """Run a trace's operations on a booted system: of each its index, outcome, and no locks; of
+    those that run together the last one's index, all outcomes, and locks taken in either order.
+    """
+    ops = trace.ops
+    schedule = parse_schedule(trace.schedule) if trace.schedule else Schedule(len(ops), 0)
+    group = ops[schedule.at : schedule.at + schedule.tasks]
+    for index, op in enumerate(ops[: schedule.at]):
+        yield index, (system.apply(op),), ()
+    if group:
+        assert isinstance(system, Concurrent), "what a schedule was found on can run it"
+        joint = system.apply_together(group, schedule.switches)
+        yield schedule.at + len(group) - 1, joint.outcomes, joint.inversions
+    for index in range(schedule.at + len(group), len(ops)):
+        yield index, (system.apply(ops[index]),), ()
+
+
+def defects_in(system: System, trace: Trace, subject: Subject) -> Iterator[tuple[int, str, str]]:
+    """What one system alone breaks in a trace: after which operation (-1: boot), name, detail.
+
+    Raises:
+        WorldError: the world cannot boot.
+    """
+    system.boot(trace.world)
+    for name, detail in broken(system.observe(), subject):
+        yield -1, name, detail
+    for index, outcomes, inversions in play(system, trace):
+        said = (found for outcome in outcomes for found in outcome_defects(outcome))
+        for name, detail in (*said, *order_defects(inversions)):
+            yield index, name, detail
+        if any(outcome.ending not in ALIVE for outcome in outcomes):
+            return
+        for name, detail in broken(system.observe(), subject):
+            yield index, name, detail
+
+
 def defect_index(system: System, trace: Trace, name: str, subject: Subject) -> int | None:
     """Index of the operation after which one system alone first shows a defect, or None.
 
     Raises:
         WorldError: the world cannot boot.
     """
-    system.boot(trace.world)
-    if any(found == name for found, _ in broken(system.observe(), subject)):
-        return -1
-    for index, op in enumerate(trace.ops):
-        outcome = system.apply(op)
-        if any(found == name for found, _ in outcome_defects(outcome)):
-            return index
-        if outcome.ending not in ALIVE:
-            return None
-        if any(found == name for found, _ in broken(system.observe(), subject)):
-            return index
-    return None
+    shown = (index for index, found, _ in defects_in(system, trace, subject) if found == name)
+    return next(shown, None)
 
 
 def replay(session: Session, traces: Iterable[Trace], thorough: bool | None = None) -> None:

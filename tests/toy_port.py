@@ -37,7 +37,7 @@ def toy_init() -> None:
 
 def boot_world(world: Args) -> None:
     """So many pages."""
-    free[0] = int(world["pages"])
+    free[0] = int(world.get("pages", 0))
 
 
 def fits(n: int) -> bool:
@@ -93,6 +93,17 @@ def take_twice_badly(n: int) -> int:
     free[0] = known - n
     spin_unlock(pool_lock)
     return 0
+
+
+def take_with_other(n: int) -> int:
+    """Another lock is held meanwhile."""
+    spin_lock(other_lock)
+    spin_lock(pool_lock)
+    known = fits(n)
+    free[0] = free[0] - (n if known else 0)
+    spin_unlock(pool_lock)
+    spin_unlock(other_lock)
+    return 0 if known else -1
 
 
 def op_take(args: Args) -> Outcome:

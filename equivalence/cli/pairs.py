@@ -9,10 +9,10 @@ import click
 
 from equivalence.cli.choose import Chosen
 from equivalence.cli.errors import InputError
-from equivalence.driver import ALIVE, FaultError
+from equivalence.driver import FaultError
 from equivalence.gate import plan
 from equivalence.jobs import Stop, Worker
-from equivalence.search import broken, outcome_defects
+from equivalence.search import defects_in
 from equivalence.subject import Relation, WorldError
 from models.schema.divergence import Divergence
 from models.schema.trace import Trace
@@ -87,15 +87,7 @@ def run_pairs(worker: Worker, pairs: Sequence[tuple[int, int]], trace: Trace) ->
 
 def defects_of(worker: Worker, step: int, trace: Trace) -> dict[str, tuple[int, str]]:
     """What one step breaks alone while it runs a trace: name -> (op, -1 is the boot; detail)."""
-    system = worker.system(step, 0)
-    system.boot(trace.world)
-    found = {name: (-1, detail) for name, detail in broken(system.observe(), worker.subject)}
-    for index, op in enumerate(trace.ops):
-        outcome = system.apply(op)
-        for name, detail in outcome_defects(outcome):
-            found.setdefault(name, (index, detail))
-        if outcome.ending not in ALIVE:
-            break
-        for name, detail in broken(system.observe(), worker.subject):
-            found.setdefault(name, (index, detail))
+    found: dict[str, tuple[int, str]] = {}
+    for index, name, detail in defects_in(worker.system(step, 0), trace, worker.subject):
+        found.setdefault(name, (index, detail))
     return found

@@ -14,12 +14,12 @@ from equivalence.backends import interleave
 from equivalence.backends.port import PortSystem
 from equivalence.campaign import Config
 from equivalence.driver import FaultError, Lockstep
-from equivalence.explain import shrink_divergence, timeline
+from equivalence.explain import shrink_defect, shrink_divergence, timeline
 from equivalence.jobs import Job, Stop, Worker
 from equivalence.oracle import oracle_for
 from equivalence.races import _together, race, shrink_race
 from equivalence.schedule import Schedule, parse_schedule
-from equivalence.search import Findings, Session, replay
+from equivalence.search import Findings, Session, defect_index, defects_in, replay
 from models.kernel.locks import spin_lock, spin_unlock
 from models.schema.outcome import OK
 from models.schema.result import Verdict
@@ -239,12 +239,29 @@ def test_a_system_that_raises_when_operations_run_together_ends_the_search() -> 
     assert session.findings.fault[0].schedule == "0-2/"
 
 
+def test_locks_newly_taken_in_either_order_are_a_difference() -> None:
+    pair = lockstep(toy_port.take_with_other)
+    divergence = pair.run(trace("0-2/", op("take", "A", n=1), op("swap", "B")))
+    assert divergence is not None
+    assert divergence.first.field == "outcome.reachable"
+    assert "other and pool in either order" in str(divergence.first.after)
+
+
 def test_a_system_that_raises_is_a_fault() -> None:
     def raises(n: int) -> int:
         return [][n]
 
     with pytest.raises(FaultError, match="IndexError"):
         lockstep(raises).run(trace("0-2/", *TAKES))
+
+
+def test_a_defect_after_what_runs_together_is_found_again() -> None:
+    given = trace("1-2/", op("give"), op("give"), op("swap", "B"), op("leak"), op("take", n=1))
+    shown = list(defects_in(system(), given, ToySubject()))
+    assert [(index, name.partition(":")[0]) for index, name, _ in shown] == [
+        (2, "lock order"),
+        (4, "deadlock"),
+    ]
 
 
 def test_a_tier_without_tasks_says_so() -> None:
@@ -280,7 +297,7 @@ def test_planted_races_are_found_and_made_minimal(body: Any) -> None:
     more = replace(small.trace, ops=(*small.trace.ops, op("give")))
     assert timeline(pair.before, pair.after, more)[1][-1].op == "give proc=A"
     initial, steps = timeline(pair.before, pair.after, small.trace)
-    assert initial["pool"]["free"] == small.trace.world["pages"]
+    assert initial["pool"]["free"] == small.trace.world.get("pages", 0)
     assert len(steps) == len(small.trace.ops)
 
 
@@ -299,9 +316,22 @@ def test_operations_that_run_alone_never_run_together() -> None:
 
 
 def test_deadlocks_alike_end_a_schedule_not_the_search() -> None:
-    found = raced(toy_port.take, ToySubject(("give", "swap")), ops=1_500)
+    subject = ToySubject(("give", "swap"))
+    found = raced(toy_port.take, subject, ops=1_500)
     assert not found.over
     assert found.ops >= 1_500
+    order = "lock order: other and pool"
+    names = sorted(found.defects)
+    assert [name.partition(":")[0] for name in names] == ["deadlock", "deadlock", "lock order"]
+    assert names[-1] == order
+    alone = system()
+    for name in names:
+        _, whole = found.defects[name]
+        small = shrink_defect(alone, whole, name, subject, lambda: False)
+        assert {one.kind for one in small.trace.ops} == {"give", "swap"}
+        assert len(small.trace.ops) == 2
+        assert defect_index(alone, small.trace, name, subject) == 1
+        assert bool(parse_schedule(small.trace.schedule).switches) is (name != order)
 
 
 def test_a_difference_between_prefix_operations_ends_the_search_too() -> None:
@@ -351,7 +381,7 @@ def test_shrinking_a_race_ends_at_its_limit() -> None:
     whole = trace("2-2/0.1,3.0", op("give"), op("give", "B"), *TAKES)
     best, runs = shrink_race(whole, lambda candidate: 0, limit=1)
     assert runs == 1
-    assert len(best.ops) < len(whole.ops)
+    assert (best.ops, best.schedule) == (whole.ops, "2-2/3.0")
 
 
 def test_replay_runs_what_runs_together(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -273,9 +273,7 @@ def run_traces(
         encoder = Encoder()
         ops = encoder.encode_all(trace.ops, serials[number] if serials else None)
         worker = runner.worker(world)
-        job = Job(
-            ops, world.numbers, observe=observe, seconds=seconds, schedule=schedule_of(trace)
-        )
+        job = Job(ops, world.numbers, observe=observe, seconds=seconds, schedule=schedule_of(trace))
         raw = worker.run([job])[0]
         made.append(_steps(runner, raw, encoder))
     return made

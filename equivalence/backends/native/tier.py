@@ -126,7 +126,7 @@ class NativeTier:
             tree, series, scratch, allow_build_files=allow_build_files
         )
         limits = {
-            "architecture": f"x86-64 on {platform.machine()}, one task, no weak memory",
+            "architecture": f"x86-64 on {platform.machine()}, one CPU, no weak memory",
             "configuration": "allnoconfig with the shim's kconfig.fragment; without the hugetlb "
             "vmemmap optimisation, GENERIC_BUG, PER_VMA_LOCK and inlined unlocks",
             "compiler": compiler_version(),

@@ -723,7 +723,8 @@ static void run_one(struct nh_trace *trace, u64 i)
 
 	nh_result = (struct nh_result *)(nh_shared + trace->result_offset) + i;
 	nh_current_op = i;
-	nh_result->ending = NH_RETURNED;
+	/* whoever goes back to an earlier state finds what it wrote before */
+	memset(nh_result, 0, sizeof(*nh_result));
 	nh_warnings = 0;
 	nh_warning_hash = 0xcbf29ce484222325ULL;
 	ret = run_op(&ops[i - 1]);

@@ -128,6 +128,7 @@ static void describe(struct nh_lock *to, const void *lock, const char *name)
 	unsigned long bytes, offset, i;
 
 	to->address = (u64)(unsigned long)lock;
+	to->text[0] = 0;
 	bytes = nh_object_of(lock, &offset);
 	if (name) {
 		strscpy(to->text, name, sizeof(to->text));
