@@ -1,6 +1,7 @@
 """Races to be planted in the C, as recipes: they show only when two operations run together."""
 
-from tests.backends.native.recipes import ALLOC, DEQUEUE, INODE, Edit
+from tests.backends.native.recipes import INODE, Edit
+from tests.backends.native.vma_series import ALLOC, DEQUEUE
 
 #: A file is mapped, and its size set, without the inode's lock.
 NO_LOCK = (
