@@ -29,7 +29,7 @@ from tests.toy_port import ToySubject, fits, replacing, tier
 
 if TYPE_CHECKING:
     # The link joins them.
-    from tests.toy_port import free, other_lock, pool_lock
+    from tests.toy_port import free, machine, other_lock, pool_lock
 
 
 def op(kind: str, proc: str = "A", **args: Any) -> Op:
@@ -356,14 +356,19 @@ def test_a_trace_whose_world_cannot_boot_ends_the_search() -> None:
 
 
 def test_a_divergence_of_what_agreed_together_is_found_when_it_runs_alone() -> None:
-    """Where no order of a group matters it is run once, one operation after the other."""
+    """After all schedules the operations run once more, one after the other."""
 
-    def never(n: int) -> int:
-        return -1
+    def only_together(n: int) -> int:
+        spin_lock(pool_lock)
+        fine = machine.lock_hook is not None and fits(n)
+        if fine:
+            free[0] = free[0] - n
+        spin_unlock(pool_lock)
+        return 0 if fine else -1
 
     subject = ToySubject(("take",))
     generator = toy_port.ToyGenerator(("take",))
-    session = Session(subject, lockstep(never))
+    session = Session(subject, lockstep(only_together))
     assert session.begin({"pages": 9})
     assert not _together(session, generator, Random(0), TAKES)
     assert session.findings.divergence is not None
