@@ -22,7 +22,7 @@ from models.schema.trace import Trace
 MAX_EARLIER: Final = 160
 MAX_LATER: Final = 60
 #: Lines of source on either side of the marked one, and lines of a hunk.
-CONTEXT: Final = 9
+CONTEXT: Final = 7
 MAX_HUNK: Final = 120
 
 Key = tuple[object, ...]

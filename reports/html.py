@@ -36,8 +36,10 @@ from reports.text import (
     value_text,
 )
 
-#: The last operations of a trace that can be stepped through, and the moments that are plotted.
+#: The last operations of a trace that can be stepped through, those of all divergences together,
+#: and the moments that are plotted.
 MAX_STEPS: Final = 150
+ALL_STEPS: Final = 240
 MAX_PLOTTED: Final = 400
 #: Fields, lines of a trace, points of code and defects that are listed.
 MAX_FIELDS: Final = 60
@@ -82,9 +84,11 @@ class Divergence:
 def write(result: Result) -> str:
     """The page of a result."""
     groups = _same_trace(result.pairs)
+    shown = groups[:MAX_DIVERGENCES]
+    steps = min(MAX_STEPS, ALL_STEPS // max(1, len(shown)))
     divergences = [
-        divergence(f"d{number}", group[0], found, [pair_name(pair) for pair in group[1:]])
-        for number, group in enumerate(groups[:MAX_DIVERGENCES])
+        divergence(f"d{number}", group[0], found, [pair_name(p) for p in group[1:]], steps)
+        for number, group in enumerate(shown)
         if (found := group[0].counterexample) is not None
     ]
     script = _asset("page.js")
@@ -123,11 +127,13 @@ def _same_trace(pairs: Sequence[Pair]) -> list[list[Pair]]:
     return list(groups.values())
 
 
-def divergence(key: str, pair: Pair, found: Counterexample, also: Sequence[str] = ()) -> Divergence:
-    """Everything that is shown of one divergence; the last operations, if there are many."""
+def divergence(
+    key: str, pair: Pair, found: Counterexample, also: Sequence[str], steps: int
+) -> Divergence:
+    """Everything that is shown of one divergence; the last ``steps`` moments, if there are more."""
     every = list(moments(found))
     first = next((i for i, moment in enumerate(every) if _differs(moment)), len(every) - 1)
-    shown = range(max(0, len(every) - MAX_STEPS), len(every))
+    shown = range(max(0, len(every) - steps), len(every))
     panels = tuple(
         Panel(every[i], pictures(every[i - 1] if i else None, every[i]), i == first) for i in shown
     )

@@ -1,6 +1,5 @@
 """The page in a real browser: opened, stepped through, by keyboard alone, narrow, printed."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -137,6 +136,34 @@ def test_print_shows_every_operation(opened: Open) -> None:
     assert not stepper.locator(".controls").is_visible()
 
 
+def test_paper_is_white_whatever_the_screen_is(opened: Open) -> None:
+    page = opened(pictured(), scheme="dark")
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.emulate_media(media="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_calls_are_folded_to_what_leads_to_the_difference(opened: Open) -> None:
+    page = opened(toy_result())
+    calls = page.locator(".calls").last
+    assert calls.locator(".first:visible").count() == 2
+    assert not calls.get_by_text("look_up").is_visible()
+    fold = calls.locator("summary")
+    fold.focus()
+    page.keyboard.press("Enter")
+    assert calls.get_by_text("look_up").is_visible()
+    # Side by side where there is room, one below the other where there is not.
+    boxes = [calls.locator(f".first.{side}").bounding_box() for side in ("before", "after")]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[0]["y"] == boxes[1]["y"]
+    page.set_viewport_size({"width": 360, "height": 900})
+    boxes = [calls.locator(f".first.{side}").bounding_box() for side in ("before", "after")]
+    assert boxes[0] is not None
+    assert boxes[1] is not None
+    assert boxes[0]["y"] < boxes[1]["y"]
+
+
 def test_without_script_every_operation_is_there(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     path.write_text(html.write(pictured()), encoding="utf-8")
@@ -163,11 +190,9 @@ def test_axe_has_no_serious_finding(opened: Open, make: Callable[[], Result], sc
     assert not serious, [(one["id"], one["nodes"][0]["html"][:200]) for one in serious]
 
 
-def test_a_trace_of_ten_thousand_operations_opens_at_once(opened: Open) -> None:
-    result = long_result(10_000)
-    html.write(result)
-    began = time.monotonic()
-    page = opened(result)
+def test_of_a_trace_of_ten_thousand_operations_one_panel_is_laid_out(opened: Open) -> None:
+    page = opened(long_result(10_000))
     page.locator(".stepper").wait_for()
-    written = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
-    assert written < 2000, f"{written} ms, {time.monotonic() - began} s with writing it"
+    assert page.locator(".panel:visible").count() == 1
+    # What a browser opens at once; docs/reports.md has the times that were measured.
+    assert page.evaluate("document.querySelectorAll('*').length") < 60_000
