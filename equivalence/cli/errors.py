@@ -14,3 +14,9 @@ class InputError(click.ClickException):
     """Something given by the user cannot be used; the message names it and says what to do."""
 
     exit_code = USAGE
+
+
+class MachineStop(click.ClickException):
+    """The machine lacks something, such as a program or space; the message says what to do."""
+
+    exit_code = OUR_ERROR

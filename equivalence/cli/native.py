@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,11 @@ import click
 from rich.text import Text
 
 from equivalence.backends.native.build import build
-from equivalence.backends.native.errors import NativeError
+from equivalence.backends.native.errors import MachineError, NativeError
+from equivalence.backends.native.mails import PatchSeries
 from equivalence.backends.native.replayer import NativeReplayer
 from equivalence.backends.native.series import (
     MAX_BYTES,
-    PatchSeries,
     base_of,
     check_base,
     read_series,
@@ -27,7 +28,7 @@ from equivalence.backends.native.tier import HANG_SECONDS, NativeTier
 from equivalence.backends.native.tree import open_tree
 from equivalence.backends.port import PortSystem
 from equivalence.cli import consoles
-from equivalence.cli.errors import InputError
+from equivalence.cli.errors import InputError, MachineStop
 from equivalence.subjects.hugetlb.calibration import Calibration
 from equivalence.subjects.hugetlb.calibration import calibrate as replay_all
 from equivalence.subjects.hugetlb.hosted import HostedSubject
@@ -52,7 +53,8 @@ def choose_native(
     """Subject and tier with all steps built, and the options that choose them again.
 
     Raises:
-        InputError: options that do not fit, or a tree, series or machine that cannot be used.
+        InputError: options that do not fit, or a tree or series that cannot be used.
+        MachineStop: a program, space or a right is missing.
     """
     if tree is None:
         msg = "--tier native needs the kernel's sources: --tree DIR"
@@ -63,7 +65,7 @@ def choose_native(
     words = ["--tier", "native", "--tree", str(tree)]
     words += ["--series", series] if series is not None else ["--range", str(commits)]
     words += ["--allow-build-files"] if allow_build_files else []
-    try:
+    with _told():
         found, base = open_tree(tree), ""
         if series is not None:
             patches = _read(series)
@@ -75,17 +77,31 @@ def choose_native(
         tier = NativeTier(found, patches, allow_build_files=allow_build_files, base=base)
         with consoles.err().status("Building every step of the series"):
             obstacle = tier.obstacle(0)
-    except NativeError as error:
-        raise InputError(str(error)) from error
-    except OSError as error:
-        place = error.filename or "the cache (XDG_CACHE_HOME) or the temporary folder (TMPDIR)"
-        msg = f"{place}: {error.strerror}; nothing was checked"
-        raise InputError(msg) from error
     if obstacle is not None:
         tier.close()
         msg = f"{tree}: this tree cannot be hosted: {obstacle}"
         raise InputError(msg)
     return HostedSubject(), tier, tuple(words)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tells the user what stops the tier.
+
+    Raises:
+        InputError: the tree or the series cannot be used.
+        MachineStop: a program, space or a right is missing.
+    """
+    try:
+        yield
+    except MachineError as error:
+        raise MachineStop(str(error)) from error
+    except NativeError as error:
+        raise InputError(str(error)) from error
+    except OSError as error:
+        place = error.filename or "the cache (XDG_CACHE_HOME) or the temporary folder (TMPDIR)"
+        msg = f"{place}: {error.strerror}; nothing was checked"
+        raise MachineStop(msg) from error
 
 
 def _read(series: str) -> PatchSeries:
@@ -98,20 +114,19 @@ def native_system(tree: Path) -> NativeSystem:
     """The C of a tree, built, as a system.
 
     Raises:
-        InputError: the tree or the machine cannot be used.
+        InputError: the tree cannot be used.
+        MachineStop: a program, space or a right is missing.
     """
-    try:
-        with consoles.err().status("Building the tree's huge page code"):
-            return NativeSystem(build(open_tree(tree)), seconds=HANG_SECONDS)
-    except NativeError as error:
-        raise InputError(str(error)) from error
+    with _told(), consoles.err().status("Building the tree's huge page code"):
+        return NativeSystem(build(open_tree(tree)), seconds=HANG_SECONDS)
 
 
 def recordings_on(tree: Path, recordings: Sequence[Recording]) -> Calibration:
     """Replay recordings of a real kernel on the C of a tree.
 
     Raises:
-        InputError: the tree or the machine cannot be used.
+        InputError: the tree cannot be used.
+        MachineStop: a program, space or a right is missing.
     """
     system = native_system(tree)
     try:
@@ -124,7 +139,8 @@ def against_native(system: PortSystem, tree: Path, operations: int, seed: int) -
     """Run drawn traces on a port and on the C of a tree.
 
     Raises:
-        InputError: the tree or the machine cannot be used.
+        InputError: the tree cannot be used.
+        MachineStop: a program, space or a right is missing.
     """
     native = native_system(tree)
     try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from equivalence.backends.native.cache import cache_folder, digest
+from equivalence.backends.native.cache import cache_folder, digest, publish_file
 from equivalence.backends.native.compiler import Built, Compiler, Unit
 from equivalence.backends.native.configure import SHIM, prepare
 from equivalence.backends.native.linker import link
@@ -101,9 +102,10 @@ def build(
         missing = tuple(json.loads(note.read_text()))
     else:
         missing = _link(built, cache, image)
-        partial = note.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(missing))
-        partial.replace(note)
+        with tempfile.TemporaryDirectory(prefix=".noting-", dir=cache) as name:
+            partial = Path(name) / "note"
+            partial.write_text(json.dumps(missing))
+            publish_file(partial, note)
     hosted = [one for one in built if one.unit.name.startswith("hosted_")]
     return NativeImage(
         path=image,
@@ -120,17 +122,10 @@ def build(
 
 def _link(built: Sequence[Built], cache: Path, image: Path) -> tuple[str, ...]:
     """The linker script tells hosted objects by their names, so give them names."""
-    folder = cache / "images" / f".names-{os.getpid()}-{image.name}"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
+    with tempfile.TemporaryDirectory(prefix=".names-", dir=cache) as folder:
         named: list[Path] = []
         for one in built:
-            path = folder / f"{one.unit.name}.o"
-            path.unlink(missing_ok=True)
+            path = Path(folder) / f"{one.unit.name}.o"
             path.symlink_to(one.path)
             named.append(path)
         return link(named, (), image)
-    finally:
-        for path in folder.iterdir():
-            path.unlink()
-        folder.rmdir()

@@ -13,14 +13,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from equivalence.backends.native.errors import NativeError
+from equivalence.backends.native.errors import CacheError
 
 
 def cache_folder() -> Path:
     """``$XDG_CACHE_HOME/equivcheck/native``, made if it does not exist.
 
     Raises:
-        NativeError: it can neither be made nor written to.
+        CacheError: it can neither be made nor written to.
     """
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     folder = Path(base) / "equivcheck" / "native"
@@ -33,8 +33,23 @@ def cache_folder() -> Path:
             f"{folder}: the cache cannot be written ({error.strerror}); "
             "set XDG_CACHE_HOME to a folder that can"
         )
-        raise NativeError(msg) from None
+        raise CacheError(msg) from None
     return folder
+
+
+def check_space(log: str, doing: str) -> None:
+    """Tell a full disk, which a program inside the sandbox met, from an error of what it read.
+
+    Raises:
+        CacheError: the program said that there was no space.
+    """
+    for line in log.splitlines():
+        if "No space left on device" in line and "#error" not in line and "#warning" not in line:
+            msg = (
+                f"no space left in the cache while {doing}: free some, or set XDG_CACHE_HOME to a "
+                "folder on another disk; nothing was checked"
+            )
+            raise CacheError(msg)
 
 
 def digest(*parts: str | bytes) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from equivalence.backends.native import sandbox
-from equivalence.backends.native.cache import FileHashes, digest, publish_file
+from equivalence.backends.native.cache import FileHashes, check_space, digest, publish_file
 from equivalence.backends.native.configure import SHIM
 from equivalence.backends.native.errors import BuildError
 from equivalence.backends.native.tree import HOSTED, KernelTree
@@ -65,6 +65,24 @@ _CODE = [
     "-g1",
 ]
 
+#: Warnings about hosted files: as the kernel asks for them, so that a patch's new ones show.
+_WARNINGS = [
+    "-Wall",
+    "-Wundef",
+    "-Werror=implicit-function-declaration",
+    "-Werror=implicit-int",
+    "-Werror=incompatible-pointer-types",
+    "-Werror=return-type",
+    "-Werror=strict-prototypes",
+    "-Wno-address-of-packed-member",
+    "-Wno-format-truncation",
+    "-Wno-sign-compare",
+    "-Wno-trigraphs",
+]
+
+#: What a file may be read by without the compiler's list of files naming it.
+_UNLISTED = re.compile(rb"incbin|__has_include|__has_embed")
+
 _WARNING = re.compile(r"^([^:\n]+):\d+:\d+: warning: (.+)$", re.MULTILINE)
 
 
@@ -108,6 +126,17 @@ class Compiler:
         self._cache = cache
         self._reads = [*tree.folders, configuration, SHIM]
         self._hashes = FileHashes()
+        self._states: dict[tuple[str, str], str | None] = {}
+        self._searched = [
+            f"{SHIM}/include",
+            *(
+                f"{root}/{name}"
+                for name in ("arch/x86/include", "include", "arch/x86/include/uapi", "include/uapi")
+                for root in (tree.root, configuration)
+            ),
+            f"{configuration}/arch/x86/include/generated",
+            f"{configuration}/arch/x86/include/generated/uapi",
+        ]
         self._version = compiler_version()
 
     @property
@@ -161,7 +190,7 @@ class Compiler:
         Raises:
             BuildError: it does not compile.
         """
-        flags = self.flags(unit)
+        flags = [*self.flags(unit), *(_WARNINGS if unit.source in HOSTED else ["-w"])]
         # paths of the tree and of the cache say nothing about the code
         shape = digest(
             self._version,
@@ -172,6 +201,8 @@ class Compiler:
             unit.source.replace(str(SHIM), "SHIM"),
         )
         lists = self._cache / "lists" / shape[:2] / shape
+        if self._reads_more(unit):
+            return self._make(unit, flags, shape, lists)
         for manifest in sorted(lists.glob("*.json")) if lists.is_dir() else ():
             found = self._recall(unit, manifest)
             if found is not None:
@@ -195,13 +226,46 @@ class Compiler:
         root = {"MADE": self._configuration, "SHIM": SHIM, "TREE": self._tree.root}.get(word)
         return f"{root}{slash}{rest}" if root else place
 
+    def _reads_more(self, unit: Unit) -> bool:
+        """Whether a file reads more than the compiler lists, so that no object can be recalled."""
+        try:
+            return _UNLISTED.search((self._tree.root / unit.source).read_bytes()) is not None
+        except OSError:
+            return False
+
+    def _state(self, unit: Unit, place: str) -> str | None:
+        """What a file holds, and which files would be read in its place by who looks before it."""
+        folder = os.path.dirname(unit.source)
+        key = (folder, place)
+        if key not in self._states:
+            path = self._resolve(place)
+            value = self._hashes.of(path)
+            if value is not None and path.endswith(".h"):
+                value += self._rivals(folder, path)
+            self._states[key] = value
+        return self._states[key]
+
+    def _rivals(self, folder: str, path: str) -> str:
+        """The files of the same name in folders that are searched first, such as a patch adds."""
+        found: list[str] = []
+        for root in self._searched:
+            if not path.startswith(f"{root}/"):
+                continue
+            name = path[len(root) + 1 :]
+            for other in (os.path.join(self._tree.root, folder), *self._searched):
+                if other == root:
+                    break
+                if os.path.exists(f"{other}/{name}"):
+                    found.append(self._place(f"{other}/{name}"))
+        return ":" + ",".join(found) if found else ""
+
     def _recall(self, unit: Unit, manifest: Path) -> Built | None:
         try:
             kept = json.loads(manifest.read_text())
         except (OSError, ValueError):
             return None
         for place, value in kept["files"].items():
-            if self._hashes.of(self._resolve(place)) != value:
+            if value is None or self._state(unit, place) != value:
                 return None
         path = self._cache / "objects" / kept["key"][:2] / f"{kept['key']}.o"
         if not path.is_file():
@@ -212,8 +276,7 @@ class Compiler:
         with tempfile.TemporaryDirectory(prefix=".compiling-", dir=self._cache) as name:
             scratch = Path(name)
             output, depends = scratch / "out.o", scratch / "out.d"
-            quiet = ["-Wall", "-Wno-unused"] if unit.source in HOSTED else ["-w"]
-            command = ["gcc", *flags, *quiet, "-MD", "-MF", str(depends), "-c", "-o", str(output)]
+            command = ["gcc", *flags, "-MD", "-MF", str(depends), "-c", "-o", str(output)]
             try:
                 done = sandbox.run(
                     [*command, unit.source],
@@ -225,16 +288,15 @@ class Compiler:
                 msg = f"{unit.source}: the compiler did not end within its time limit"
                 raise BuildError(msg, where=unit.source) from None
             if done.returncode or not output.is_file():
+                check_space(done.stderr, f"compiling {unit.source}")
                 raise _compile_error(unit, done.stderr)
-            text = depends.read_text().replace("\\\n", " ").partition(":")[2]
-            files = {
-                self._place(word): self._hashes.of(
-                    os.path.normpath(os.path.join(self._tree.root, word))
-                )
-                for word in text.split()
-            }
-            warnings = sorted({found[1] for found in _WARNING.findall(done.stderr)})
-            key = digest(shape, json.dumps(files, sort_keys=True))
+            text = depends.read_text(errors="surrogateescape").replace("\\\n", " ")
+            words = re.split(r"(?<!\\)\s+", text.partition(":")[2].strip())
+            places = [self._place(word.replace("\\ ", " ")) for word in words]
+            files = {place: self._state(unit, place) for place in places}
+            warnings = sorted(found[1] for found in _WARNING.findall(done.stderr))
+            unlisted = output.read_bytes() if self._reads_more(unit) else b""
+            key = digest(shape, json.dumps(files, sort_keys=True), unlisted)
             path = self._cache / "objects" / key[:2] / f"{key}.o"
             publish_file(output, path)
             note = scratch / "note"

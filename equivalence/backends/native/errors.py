@@ -7,8 +7,16 @@ class NativeError(Exception):
     """Base of all errors of the native tier: what was found, what was expected, what to do."""
 
 
-class ToolMissingError(NativeError):
+class MachineError(NativeError):
+    """The machine lacks something, whatever tree and series it is given."""
+
+
+class ToolMissingError(MachineError):
     """A program that building needs is not installed."""
+
+
+class CacheError(MachineError):
+    """The cache cannot be written: no rights, or no space."""
 
 
 class TreeError(NativeError):

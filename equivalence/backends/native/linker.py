@@ -12,7 +12,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from equivalence.backends.native.cache import publish_file
+from equivalence.backends.native import sandbox
+from equivalence.backends.native.cache import check_space, publish_file
 from equivalence.backends.native.configure import SHIM
 from equivalence.backends.native.errors import BuildError
 from equivalence.backends.native.neighbours import FUNCTIONS_BY_ADDRESS
@@ -48,22 +49,20 @@ def link(objects: Sequence[Path], roots: Sequence[str], final: Path) -> tuple[st
         command = ["ld", *_LINK, "-e", "nh_start", "-T", str(SHIM / "hosted.ld")]
         for root in roots:
             command += ["-u", root]
-        trial = subprocess.run(
-            [*command, "--noinhibit-exec", *map(str, objects), "-o", str(output)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        # an object is what a compiler made of untrusted code: the linker is kept in as well
+        read = [SHIM, objects[0].parent, *sorted({path.resolve().parents[1] for path in objects})]
+
+        def run(*words: str) -> subprocess.CompletedProcess[str]:
+            return sandbox.run([*command, *words, "-o", str(output)], read=read, write=[scratch])
+
+        trial = run("--noinhibit-exec", *map(str, objects))
+        check_space(trial.stderr, "linking")
         missing = sorted(set(_UNDEFINED.findall(trial.stderr)))
-        _refuse_data(missing, objects)
+        _refuse_data(missing, objects, read)
         stubs = scratch / "stubs.o"
         _assemble(missing, stubs)
-        done = subprocess.run(
-            [*command, *map(str, objects), str(stubs), "-o", str(output)],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run(*map(str, objects), str(stubs))
+        check_space(done.stderr, "linking")
         if done.returncode:
             first = next(iter(done.stderr.splitlines()), "no message")
             msg = f"the objects of the tree do not link: {first[:300]}"
@@ -72,11 +71,11 @@ def link(objects: Sequence[Path], roots: Sequence[str], final: Path) -> tuple[st
     return tuple(missing)
 
 
-def _refuse_data(missing: Sequence[str], objects: Sequence[Path]) -> None:
+def _refuse_data(missing: Sequence[str], objects: Sequence[Path], read: Sequence[Path]) -> None:
     """Raise unless every name is called somewhere: only a call proves it to be a function."""
     if not missing:
         return
-    called = _called(objects)
+    called = _called(objects, read)
     data = [name for name in missing if name not in called | FUNCTIONS_BY_ADDRESS]
     if data:
         names = ", ".join(repr(name) for name in data)
@@ -88,10 +87,8 @@ def _refuse_data(missing: Sequence[str], objects: Sequence[Path]) -> None:
         raise BuildError(msg, where=data[0])
 
 
-def _called(objects: Sequence[Path]) -> frozenset[str]:
-    listing = subprocess.run(
-        ["objdump", "-r", *map(str, objects)], capture_output=True, text=True, check=False
-    ).stdout
+def _called(objects: Sequence[Path], read: Sequence[Path]) -> frozenset[str]:
+    listing = sandbox.run(["objdump", "-r", *map(str, objects)], read=read).stdout
     return frozenset(re.findall(r"R_X86_64_PLT32\s+([^\s+-]+)", listing))
 
 
@@ -112,9 +109,10 @@ def _assemble(names: Sequence[str], output: Path) -> None:
             '.section .rodata.stub,"a"',
             f'.Lname{number}: .asciz "{name}"',
         ]
-    subprocess.run(
-        ["gcc", "-c", "-x", "assembler", "-", "-o", str(output)],
-        input="\n".join(lines) + '\n.section .note.GNU-stack,"",@progbits\n',
-        text=True,
-        check=True,
-    )
+    source = output.with_suffix(".s")
+    source.write_text("\n".join(lines) + '\n.section .note.GNU-stack,"",@progbits\n')
+    done = sandbox.run(["gcc", "-c", str(source), "-o", str(output)], write=[output.parent])
+    if done.returncode:
+        check_space(done.stderr, "linking")
+        msg = f"the stubs do not assemble: {done.stderr[:300]}"
+        raise BuildError(msg, where="link", log=done.stderr)

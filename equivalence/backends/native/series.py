@@ -1,96 +1,49 @@
-"""Patch series: read them, cut them into steps, and account for every hunk.
+"""From a patch series to the trees of its steps, and what becomes of every hunk.
 
-git does the applying, on a private repository and index in a scratch folder, without hooks and
-without the user's configuration. Each step becomes a folder of links to the user's tree in which
-only the files that the series changes are files of their own; the user's tree is never written to.
+git does the applying, in a private repository in a scratch folder. Each step becomes a folder of
+links to the user's tree in which only the files that the series changes are files of their own; the
+user's tree is never written to.
 """
 
 from __future__ import annotations
 
 import atexit
 import hashlib
-import os
 import re
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from email import message_from_bytes
-from email.header import decode_header, make_header
-from email.message import Message
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final, Literal
 
-from equivalence.backends.native import sandbox
-from equivalence.backends.native.errors import SeriesError
-from equivalence.backends.native.tree import HOSTED, KernelTree, open_tree
+from equivalence.backends.native.diffs import FileDiff
+from equivalence.backends.native.errors import SeriesError, TreeError
+from equivalence.backends.native.mails import Patch, PatchSeries, series_of, split_mbox
+from equivalence.backends.native.repository import (
+    PatchRepository,
+    UserRepository,
+    first_line,
+)
+from equivalence.backends.native.tree import HOSTED, KernelTree, is_configuration, open_tree
 
 MAX_BYTES: Final = 32 << 20
-MAX_PATCHES: Final = 500
 
 Fate = Literal["hosted", "neighbour", "header", "not compiled", "not hosted", "not applied"]
 
 #: Hunks to these change what runs while building; they are left out unless allowed.
-_BUILD_FILES: Final = re.compile(r"(^|/)(Makefile|Kbuild|Kconfig)[^/]*$|^scripts/|\.(sh|pl|py|mk)$")
-_FILE_LINE: Final = re.compile(rb"^diff --git a/(.+) b/(.+)$", re.MULTILINE)
-_HUNK: Final = re.compile(r"^@@ -(\d+)(?:,(\d+))? \+(\d+)(?:,(\d+))? @@ ?(.*)$")
-_BASE: Final = re.compile(rb"^base-commit: ([0-9a-f]{7,40})\s*$", re.MULTILINE)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceHunk:
-    """One hunk: which lines it changes on either side (numbers of changed lines only)."""
-
-    file: str
-    before: tuple[int, ...]
-    after: tuple[int, ...]
-    heading: str
-
-    @property
-    def where(self) -> str:
-        """File and the function that git names."""
-        return f"{self.file}: {self.heading}" if self.heading else self.file
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """One patch of a series, as its mail gives it."""
-
-    title: str
-    body: str
-    diff: bytes
-    trailers: tuple[str, ...] = ()
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The files it changes, relative to the tree."""
-        names = {match[1].decode(errors="replace") for match in _FILE_LINE.finditer(self.diff)}
-        names |= {match[0].decode(errors="replace") for match in _FILE_LINE.findall(self.diff)}
-        return tuple(sorted(names))
-
-    @property
-    def declares_change(self) -> bool:
-        """Whether the patch has the trailer ``Behaviour-change:``."""
-        return any(line.lower().startswith("behaviour-change:") for line in self.trailers)
-
-    def hunks(self) -> list[SourceHunk]:
-        """Its hunks, in order."""
-        return list(_hunks(self.diff.decode(errors="replace")))
-
-
-@dataclass(frozen=True, slots=True)
-class PatchSeries:
-    """Patches in order; ``base_commit`` as the mails state it, if they do."""
-
-    name: str
-    patches: tuple[Patch, ...]
-    base_commit: str | None = None
+_BUILD_FILES: Final = re.compile(
+    r"(^|/)(Makefile|Kbuild|Kconfig)[^/]*$|^scripts/|^tools/|^arch/\w+/(tools|boot)/"
+    r"|\.(sh|pl|py|mk|awk|lds)$|(^|/)\.git"
+)
 
 
 @dataclass(slots=True)
 class StepTree:
-    """The tree after some patches, or why there is none."""
+    """The tree after some patches, or why there is none.
+
+    ``changed`` are the files that differ from the base, and a hash of what they hold.
+    """
 
     tree: KernelTree | None
     obstacle: str | None = None
@@ -100,158 +53,73 @@ class StepTree:
 def read_series(source: Path | str, data: bytes | None = None) -> PatchSeries:
     """Read an mbox, a folder of patches, or ``data`` that came from standard input.
 
+    A folder with a file ``series``, as quilt has, names its patches in order; else they are taken
+    by their names.
+
     Raises:
         SeriesError: not a series, or one that may not be applied; names the patch and the reason.
     """
     path = Path(source)
     if data is not None:
-        name, mails = "-", _split(data)
-    elif path.is_dir():
-        files = sorted(
-            entry for entry in path.iterdir() if entry.suffix in (".patch", ".mbox", ".eml")
-        )
-        name = path.name
-        mails = [mail for entry in files for mail in _split(_read(entry))]
-    elif path.is_file():
-        name, mails = path.name, _split(_read(path))
-    else:
-        msg = f"{source}: no such file or folder; expected an mbox, a folder of patches, or -"
+        return series_of("-", split_mbox(_bounded("the series", data)))
+    try:
+        if path.is_dir():
+            files = _patches_in(path)
+            contents = [_read(entry) for entry in files]
+            _bounded(str(path), b"".join(contents))
+            mails = [mail for content in contents for mail in split_mbox(content)]
+            return series_of(path.name, mails, ordered=True)
+        if path.exists():
+            return series_of(path.name, split_mbox(_read(path)))
+    except OSError as error:
+        msg = f"{error.filename or path}: cannot be read: {error.strerror}"
+        raise SeriesError(msg) from None
+    msg = f"{source}: no such file or folder; expected an mbox, a folder of patches, or -"
+    raise SeriesError(msg)
+
+
+def _bounded(name: str, data: bytes) -> bytes:
+    if len(data) > MAX_BYTES:
+        msg = f"{name}: more than {MAX_BYTES} bytes, expected at most that"
         raise SeriesError(msg)
-    base: str | None = None
-    patches: list[Patch] = []
-    for mail in mails:
-        found = _BASE.search(mail)
-        if found is not None:
-            base = found[1].decode()
-        patch = _patch(mail)
-        if patch is not None:
-            patches.append(patch)
-    if not patches:
-        msg = f"{source}: holds no patch; expected what git format-patch or b4 am writes"
-        raise SeriesError(msg)
-    if len(patches) > MAX_PATCHES:
-        msg = f"{source}: holds {len(patches)} patches, expected at most {MAX_PATCHES}"
-        raise SeriesError(msg)
-    return PatchSeries(name, tuple(_in_order(patches)), base)
+    return data
 
 
 def _read(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        msg = f"{path}: {size} bytes, expected at most {MAX_BYTES}"
-        raise SeriesError(msg)
-    return path.read_bytes()
+    """A file, or a pipe that a shell made of a command."""
+    with path.open("rb") as stream:
+        return _bounded(str(path), stream.read(MAX_BYTES + 1))
 
 
-def _split(data: bytes) -> list[bytes]:
-    """The mails of an mbox; one mail, or a bare diff, is itself."""
-    if len(data) > MAX_BYTES:
-        msg = f"the series has {len(data)} bytes, expected at most {MAX_BYTES}"
-        raise SeriesError(msg)
-    if b"\0" in data:
-        msg = "the series holds NUL bytes; expected text"
-        raise SeriesError(msg)
-    data = data.replace(b"\r\n", b"\n")
-    parts = re.split(rb"^From [0-9a-zA-Z@.<>_+-]+ .*\d{4}.*\n", data, flags=re.MULTILINE)
-    return [part for part in parts if part.strip()]
-
-
-def _subject(message: Message) -> str:
-    raw = message.get("Subject", "")
-    try:
-        text = str(make_header(decode_header(raw)))
-    except (LookupError, UnicodeError, ValueError):
-        text = str(raw)
-    return re.sub(r"\s+", " ", re.sub(r"^\s*(\[[^\]]*\]\s*)+", "", text)).strip()
-
-
-def _patch(mail: bytes) -> Patch | None:
-    """The patch in a mail; None for a cover letter."""
-    message = message_from_bytes(mail)
-    payload = message.get_payload(decode=True) if message.keys() else mail
-    body = payload if isinstance(payload, bytes) else mail
-    start = re.search(rb"^diff --git |^--- a/", body, re.MULTILINE)
-    if start is None:
-        return None
-    diff = re.split(rb"^-- \n", body[start.start() :], flags=re.MULTILINE)[0]
-    title = _subject(message) if message.keys() else "patch without a subject"
-    _check_diff(diff, title)
-    text = re.split(rb"^---$", body[: start.start()], flags=re.MULTILINE)[0].decode(
-        errors="replace"
-    )
-    trailers = tuple(
-        line for line in text.splitlines() if re.fullmatch(r"[A-Z][A-Za-z-]+: \S.*", line)
-    )
-    return Patch(title or "patch without a subject", text, diff, trailers)
-
-
-def _check_diff(diff: bytes, title: str) -> None:
-    """Refuse what git would, and what git would not: anything that leaves the tree."""
-    if b"GIT binary patch" in diff or re.search(rb"^Binary files ", diff, re.MULTILINE):
-        msg = f"patch '{title}': holds a binary patch; expected text"
-        raise SeriesError(msg)
-    if re.search(rb"^(new|old|deleted file|new file) mode (12|16)0000$", diff, re.MULTILINE) or (
-        re.search(rb"^new file mode 120000$", diff, re.MULTILINE)
-    ):
-        msg = f"patch '{title}': makes a symbolic link or a submodule, which is not applied"
-        raise SeriesError(msg)
-    named: set[str] = set()
-    for pattern in (
-        rb"^(?:---|\+\+\+) (\S[^\t\n]*)",
-        rb"^(?:rename|copy) (?:from|to) (.+)$",
-    ):
-        for match in re.finditer(pattern, diff, re.MULTILINE):
-            named.add(match[1].decode(errors="replace").strip('"'))
-    for match in _FILE_LINE.finditer(diff):
-        named |= {
-            f"a/{match[1].decode(errors='replace')}",
-            f"b/{match[2].decode(errors='replace')}",
-        }
-    for name in named - {"/dev/null"}:
-        path = PurePosixPath(re.sub(r"^[ab]/", "", name))
-        if path.is_absolute() or ".." in path.parts or ".git" in path.parts:
-            msg = f"patch '{title}': changes {name!r}, which is not below the tree; not applied"
-            raise SeriesError(msg)
-
-
-def _in_order(patches: Sequence[Patch]) -> list[Patch]:
-    return list(patches)
-
-
-def _hunks(diff: str) -> Iterator[SourceHunk]:
-    name = ""
-    lines = iter(diff.splitlines())
-    old = new = left = right = 0
-    before: list[int] = []
-    after: list[int] = []
-    heading = ""
-    for line in lines:
-        if left > 0 or right > 0:
-            if line.startswith("-"):
-                before.append(old)
-                old, left = old + 1, left - 1
-            elif line.startswith("+"):
-                after.append(new)
-                new, right = new + 1, right - 1
-            elif not line.startswith("\\"):
-                old, new, left, right = old + 1, new + 1, left - 1, right - 1
-            if left <= 0 and right <= 0:
-                yield SourceHunk(name, tuple(before), tuple(after), heading)
+def _patches_in(folder: Path) -> list[Path]:
+    order = folder / "series"
+    if not order.is_file():
+        kinds = (".patch", ".diff", ".mbox", ".eml")
+        return sorted(entry for entry in folder.iterdir() if entry.suffix in kinds)
+    found: list[Path] = []
+    for line in _read(order).decode(errors="replace").splitlines():
+        name = line.split("#")[0].strip()
+        if not name:
             continue
-        if line.startswith(("--- a/", "+++ b/")):
-            name = line[6:].split("\t")[0]
-        match = _HUNK.match(line)
-        if match is not None:
-            old, new = int(match[1]), int(match[3])
-            left = int(match[2]) if match[2] is not None else 1
-            right = int(match[4]) if match[4] is not None else 1
-            heading = match[5].strip()
-            before, after = [], []
+        path = folder / name.split()[0]
+        if len(name.split()) > 1 and name.split()[1:] != ["-p1"]:
+            msg = f"{order}: {name!r} has options, expected a name alone (patches apply with -p1)"
+            raise SeriesError(msg)
+        if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
+            msg = f"{order}: names {name!r}, expected a file of that folder"
+            raise SeriesError(msg)
+        found.append(path)
+    return found
+
+
+def is_build_file(name: str) -> bool:
+    """Whether a file runs, or tells what runs, while building or while patches are applied."""
+    return _BUILD_FILES.search(name) is not None
 
 
 def fate_of(file: str, compiled: frozenset[str], *, allow_build_files: bool = False) -> Fate:
     """What becomes of a hunk to a file; ``compiled`` are the sources that went into the image."""
-    if _BUILD_FILES.search(file) and not allow_build_files:
+    if is_build_file(file) and (not allow_build_files or "/.git" in f"/{file}"):
         return "not applied"
     if file in HOSTED:
         return "hosted"
@@ -264,97 +132,75 @@ def fate_of(file: str, compiled: frozenset[str], *, allow_build_files: bool = Fa
     return "not hosted"
 
 
-def _git(
-    folder: Path, *words: str, data: bytes | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    environment = {
-        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-        "HOME": str(folder),
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_ATTR_NOSYSTEM": "1",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "LC_ALL": "C",
-    }
-    return subprocess.run(
-        ["git", "-c", "core.hooksPath=/dev/null", "-c", "core.symlinks=false", *words],
-        cwd=folder,
-        input=data,
-        capture_output=True,
-        env=environment,
-        timeout=120,
-        check=False,
-        preexec_fn=sandbox.limits(cpu_seconds=60),
-    )
-
-
-def _git_in(
-    root: Path, *words: str, data: bytes | None = None
-) -> subprocess.CompletedProcess[bytes]:
-    """git on the user's repository, reading only.
-
-    Raises:
-        SeriesError: git is not installed.
-    """
-    _need_git()
-    return _git(root, "-c", "safe.directory=*", "-c", "core.fsmonitor=false", *words, data=data)
-
-
-def _need_git() -> None:
-    if shutil.which("git") is None:
-        msg = "git is not installed, and applying patches needs it; install the package git"
-        raise SeriesError(msg)
-
-
 def make_steps(
     tree: KernelTree, series: PatchSeries, scratch: Path, *, allow_build_files: bool = False
 ) -> list[StepTree]:
     """The trees of all steps: the first is the base, each further one has one more patch.
 
     Raises:
-        SeriesError: git is missing or refuses to work at all. A patch that does not apply is not
-            an error: its step and all later ones say so.
+        ToolMissingError: git is not installed.
+        SeriesError: git does not work at all. A patch that does not apply is not an error: its
+            step and all later ones say so.
     """
-    _need_git()
     work = scratch / "work"
-    work.mkdir(parents=True)
-    done = _git(work, "init", "-q")
-    if done.returncode:
-        msg = f"git cannot make a repository in {work}: {done.stderr.decode(errors='replace')}"
-        raise SeriesError(msg)
+    repository = PatchRepository(work)
     for name in sorted({name for patch in series.patches for name in patch.files}):
         source = tree.root / name
         if source.is_file() and not _leaves(tree.root, source):
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, work / name)
     steps = [StepTree(tree)]
+    names: set[str] = set()
     for number, patch in enumerate(series.patches, start=1):
-        if steps[-1].tree is None:
-            steps.append(StepTree(None, steps[-1].obstacle))
+        last = steps[-1]
+        if last.tree is None:
+            steps.append(StepTree(None, last.obstacle))
             continue
-        leave = [
-            f"--exclude={name}"
-            for name in patch.files
-            if _BUILD_FILES.search(name) and not allow_build_files
+        diffs = [
+            diff
+            for diff in patch.diffs
+            if not any(
+                fate_of(name, frozenset(), allow_build_files=allow_build_files) == "not applied"
+                for name in diff.names
+            )
         ]
-        done = _git(work, "apply", "--whitespace=nowarn", *leave, "-", data=patch.diff)
-        if done.returncode:
-            reason = done.stderr.decode(errors="replace").strip().splitlines()
-            text = f"patch {number} '{patch.title}' does not apply: {(reason or ['no message'])[0]}"
+        said = _apply(repository, diffs)
+        if said is not None:
+            text = f"patch {number} '{patch.title}' does not apply: {said}"
             steps.append(StepTree(None, text))
             continue
-        changed = dict(steps[-1].changed)
-        names = {name for one in series.patches[:number] for name in one.files}
-        for name in names:
-            path = work / name
-            changed[name] = (
-                hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "deleted"
-            )
-        view = scratch / f"step{number}"
-        make_view(tree.root, view, {name: work / name for name in names})
-        steps.append(StepTree(open_tree(view, tree.folders), None, changed))
+        names |= {name for diff in diffs for name in diff.names}
+        steps.append(_step(tree, number, patch, work, names, scratch / f"step{number}"))
     return steps
+
+
+def _apply(repository: PatchRepository, diffs: list[FileDiff]) -> str | None:
+    if not diffs:
+        return None
+    text = "".join(diff.text for diff in diffs)
+    return repository.apply(text.encode("utf-8", "surrogateescape"))
+
+
+def _step(
+    tree: KernelTree, number: int, patch: Patch, work: Path, names: set[str], view: Path
+) -> StepTree:
+    """The tree in which the files ``names`` are those of ``work``."""
+    changed: dict[str, str] = {}
+    salt: list[str] = []
+    for name in sorted(names):
+        path = work / name
+        changed[name] = (
+            hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "deleted"
+        )
+        if is_build_file(name) or is_configuration(name):
+            salt.append(f"{name}={changed[name]}")
+    make_view(tree.root, view, {name: work / name for name in names})
+    try:
+        made = open_tree(view, tree.folders)
+    except TreeError as error:
+        text = f"patch {number} '{patch.title}' leaves no kernel that can be hosted: {error}"
+        return StepTree(None, text.replace(str(view), "the tree"), changed)
+    return StepTree(replace(made, salt=" ".join(salt)), None, changed)
 
 
 def _leaves(root: Path, path: Path) -> bool:
@@ -362,7 +208,7 @@ def _leaves(root: Path, path: Path) -> bool:
     return not path.resolve().is_relative_to(root.resolve())
 
 
-def make_view(root: Path, view: Path, files: dict[str, Path]) -> None:
+def make_view(root: Path, view: Path, files: Mapping[str, Path]) -> None:
     """A folder that looks like ``root`` but for ``files`` (a file that is missing: deleted).
 
     Everything else is links, made only along the paths that differ.
@@ -396,33 +242,58 @@ def check_base(tree: KernelTree, series: PatchSeries) -> str:
     if base is None:
         return ""
     short = f"base-commit {base[:12]}"
-    if not (tree.root / ".git").exists():
+    repository = UserRepository.find(tree.root)
+    if repository is None:
         return f"{short}: not checked, the tree is no git repository"
-    done = _git_in(tree.root, "rev-parse", "--verify", "--quiet", f"{base}^{{commit}}")
-    if done.returncode:
+    commit = repository.commit(base)
+    if commit is None:
         return f"{short}: not checked, the tree's repository does not have that commit"
-    differing = [
-        name
-        for name in sorted({name for patch in series.patches for name in patch.files})
-        if _blob_of(tree.root, base, name) != _hash_of(tree.root, name)
-    ]
+    names = sorted({name for patch in series.patches for name in patch.files})
+    with tempfile.TemporaryDirectory(prefix="equivcheck-base-") as folder:
+        blobs = repository.borrow(Path(folder), commit).blobs(commit, names)
+    differing = [name for name in names if blobs.get(name) != _content(tree.root, name)]
     if differing:
         more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
         return f"{short}: the tree differs from it in {differing[0]}{more}"
     return f"{short}: the tree's files are those of that commit"
 
 
-def _blob_of(root: Path, commit: str, name: str) -> bytes:
-    done = _git_in(root, "rev-parse", "--verify", "--quiet", f"{commit}:{name}")
-    return done.stdout.strip() if done.returncode == 0 else b""
-
-
-def _hash_of(root: Path, name: str) -> bytes:
+def _content(root: Path, name: str) -> bytes | None:
     path = root / name
-    if not path.is_file() or _leaves(root, path):
-        return b""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest().encode()
+    return path.read_bytes() if path.is_file() and not _leaves(root, path) else None
+
+
+def _repository(root: Path, commits: str) -> UserRepository:
+    """The repository of the tree, for a range.
+
+    Raises:
+        SeriesError: there is none, or the range is no range.
+    """
+    if not re.fullmatch(r"[\w./^~@{}-]+\.\.[\w./^~@{}-]*", commits) or commits.startswith("-"):
+        msg = f"--range {commits!r}: expected A..B"
+        raise SeriesError(msg)
+    repository = UserRepository.find(root)
+    if repository is None:
+        msg = f"--range {commits}: {root} is not the top of a git repository"
+        raise SeriesError(msg)
+    return repository
+
+
+def _ends(repository: UserRepository, commits: str) -> tuple[str, str]:
+    """The commits that a range names.
+
+    Raises:
+        SeriesError: one of them is none.
+    """
+    first, _, last = commits.partition("..")
+    found: list[str] = []
+    for name in (first, last or "HEAD"):
+        commit = repository.commit(name)
+        if commit is None:
+            msg = f"--range {commits}: {name!r} names no commit of {repository.root}"
+            raise SeriesError(msg)
+        found.append(commit)
+    return found[0], found[1]
 
 
 def base_of(tree: KernelTree, commits: str) -> tuple[KernelTree, str]:
@@ -435,42 +306,32 @@ def base_of(tree: KernelTree, commits: str) -> tuple[KernelTree, str]:
         SeriesError: no such commit, or git does not work.
         TreeError: that commit holds no whole kernel.
     """
-    first = commits.split("..", 1)[0]
-    done = _git_in(tree.root, "rev-parse", "--verify", "--quiet", f"{first}^{{commit}}")
-    if done.returncode:
-        msg = f"--range {commits}: {first!r} names no commit of {tree.root}"
-        raise SeriesError(msg)
-    commit = done.stdout.decode().strip()
-    said = f"commit {commit[:12]}"
-    done = _git_in(
-        tree.root, "diff", "--name-only", "-z", "--no-renames", "--no-ext-diff",
-        "--ignore-submodules", commit, "--",
-    )  # fmt: skip
-    if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()
-        msg = f"--range {commits}: git says: {(reason or ['no message'])[0]}"
-        raise SeriesError(msg)
-    names = [name.decode(errors="replace") for name in done.stdout.split(b"\0") if name]
-    if not names:
-        return tree, said
+    repository = _repository(tree.root, commits)
+    commit, _ = _ends(repository, commits)
     scratch = Path(tempfile.mkdtemp(prefix="equivcheck-base-"))
     atexit.register(shutil.rmtree, scratch, ignore_errors=True)
-    files: dict[str, Path] = {}
-    for number, name in enumerate(names):
-        files[name] = scratch / "files" / str(number)
-    (scratch / "files").mkdir()
-    request = b"".join(f"{commit}:{name}\n".encode() for name in names)
-    answer = _git_in(tree.root, "cat-file", "--batch", data=request).stdout
-    at = 0
-    for name in names:
-        end = answer.index(b"\n", at)
-        words = answer[at:end].split(b" ")
-        at = end + 1
-        if len(words) == 3 and words[1] == b"blob":
-            size = int(words[2])
-            files[name].write_bytes(answer[at : at + size])
-            at += size + 1
-        # what the commit does not have stays missing: make_view leaves it out
+    (scratch / "git").mkdir()
+    borrowed = repository.borrow(scratch / "git", commit)
+    done = borrowed.git(
+        *("diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--no-textconv"),
+        *("--ignore-submodules", commit, "--"),
+    )
+    if done.returncode:
+        msg = f"--range {commits}: git says: {first_line(done)}"
+        raise SeriesError(msg)
+    names = [name.decode(errors="surrogateescape") for name in done.stdout.split(b"\0") if name]
+    # a name with a line feed cannot be asked for, and no kernel has one
+    names = [name for name in names if "\n" not in name]
+    said = f"commit {commit[:12]}"
+    if not names:
+        return tree, said
+    blobs = borrowed.blobs(commit, names)
+    held = scratch / "files"
+    held.mkdir()
+    files = {name: held / str(number) for number, name in enumerate(names)}
+    for name, content in blobs.items():
+        files[name].write_bytes(content)
+    # what the commit does not have stays missing: the view leaves it out
     make_view(tree.root, scratch / "tree", files)
     return open_tree(scratch / "tree", [*tree.folders, scratch]), said
 
@@ -481,18 +342,17 @@ def series_from_range(tree: Path, commits: str) -> PatchSeries:
     Raises:
         SeriesError: no repository, or no such range.
     """
-    if not re.fullmatch(r"[\w./^~@{}-]+\.\.[\w./^~@{}-]*", commits) or commits.startswith("-"):
-        msg = f"--range {commits!r}: expected A..B"
-        raise SeriesError(msg)
-    done = _git_in(
-        tree, "format-patch", "--stdout", "--no-ext-diff",
-        "--no-textconv", "--no-signature", "--full-index", commits, "--",
-    )  # fmt: skip
+    repository = _repository(tree, commits)
+    first, last = _ends(repository, commits)
+    with tempfile.TemporaryDirectory(prefix="equivcheck-range-") as folder:
+        done = repository.borrow(Path(folder), first).git(
+            *("format-patch", "--stdout", "--no-ext-diff", "--no-textconv", "--no-signature"),
+            *("--no-renames", "--full-index", f"{first}..{last}", "--"),
+        )
     if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines()
-        msg = f"--range {commits}: git says: {(reason or ['no message'])[0]}"
+        msg = f"--range {commits}: git says: {first_line(done)}"
         raise SeriesError(msg)
     if not done.stdout.strip():
         msg = f"--range {commits}: holds no commit with a patch"
         raise SeriesError(msg)
-    return replace(read_series("-", done.stdout), name=commits)
+    return series_of(commits, split_mbox(_bounded(f"--range {commits}", done.stdout)))

@@ -13,6 +13,7 @@ import re
 import shutil
 import tempfile
 import weakref
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,14 +25,10 @@ from equivalence.backends.native.cache import cache_folder
 from equivalence.backends.native.compiler import Compiler, Unit, compiler_version
 from equivalence.backends.native.configure import prepare
 from equivalence.backends.native.coverage import CoverageMap, Covered, lines_with_code
+from equivalence.backends.native.diffs import SourceHunk
 from equivalence.backends.native.errors import BuildError
-from equivalence.backends.native.series import (
-    PatchSeries,
-    SourceHunk,
-    StepTree,
-    fate_of,
-    make_steps,
-)
+from equivalence.backends.native.mails import PatchSeries
+from equivalence.backends.native.series import StepTree, fate_of, make_steps
 from equivalence.backends.native.system import NativeSystem, Runner
 from equivalence.backends.native.tree import HOSTED, KernelTree
 from equivalence.subject import Change, Changes, Hunk, PatchInfo, Role, System
@@ -136,6 +133,8 @@ class NativeTier:
         }
         if base:
             limits["base"] = base
+        if series.notes:
+            limits["series"] = "; ".join(series.notes)
         self._limits: dict[str, str] = limits
         self.limits: Mapping[str, str] = limits
         changed = {name for patch in series.patches for name in patch.files}
@@ -195,7 +194,7 @@ class NativeTier:
             self._map(image)
             tree = self._steps[step].tree
             if tree is not None and len(self._steps) > 1:
-                _without_lines(tree, self._tree)
+                _without_lines(tree, self._configured(step))
         except BuildError:
             return
 
@@ -221,7 +220,7 @@ class NativeTier:
                     self._images[key] = build(
                         tree,
                         jobs=self._jobs,
-                        base=self._tree,
+                        base=self._configured(step),
                         coverage=self._files if coverage else (),
                     )
                 except BuildError as error:
@@ -230,6 +229,11 @@ class NativeTier:
         if isinstance(found, str):
             raise BuildError(found)
         return found
+
+    def _configured(self, step: int) -> KernelTree:
+        """The tree whose configuration a step has: its own only if its patches change that."""
+        tree = self._steps[step].tree
+        return tree if tree is not None and tree.salt else self._tree
 
     def obstacle(self, step: int) -> str | None:
         """Why a step cannot be run, or None."""
@@ -297,7 +301,7 @@ class NativeTier:
         old = self.image(step - 1, coverage=coverage).warnings
         new = self.image(step, coverage=coverage).warnings
         found = {
-            name: tuple(text for text in texts if text not in old.get(name, ()))
+            name: tuple((Counter(texts) - Counter(old.get(name, ()))).elements())
             for name, texts in new.items()
         }
         return {name: texts for name, texts in found.items() if texts}
@@ -388,7 +392,9 @@ class NativeTier:
             if fate_of(name, self._compiled) in ("neighbour", "header"):
                 return False
         try:
-            return _without_lines(one, self._tree) == _without_lines(two, self._tree)
+            return _without_lines(one, self._configured(before)) == _without_lines(
+                two, self._configured(after)
+            )
         except BuildError:
             return False
 

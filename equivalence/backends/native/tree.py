@@ -29,6 +29,11 @@ _CONFIGURATION_INPUTS = (
     "include/linux/page-flags.h",
     "include/linux/mmzone.h",
     "include/linux/sched.h",
+    "include/linux/spinlock_types.h",
+    "include/asm-generic/Kbuild",
+    "arch/x86/Makefile",
+    "arch/x86/include/asm/Kbuild",
+    "arch/x86/include/uapi/asm/Kbuild",
     "arch/x86/include/asm/cpufeatures.h",
     "arch/x86/entry/syscalls/syscall_64.tbl",
 )
@@ -37,11 +42,15 @@ _CONFIGURATION_FOLDERS = ("arch/x86", "fs", "init", "kernel", "lib", "mm", "scri
 
 @dataclass(frozen=True, slots=True)
 class KernelTree:
-    """A folder with a kernel's sources; ``reads`` are further folders that its links lead to."""
+    """A folder with a kernel's sources; ``reads`` are further folders that its links lead to.
+
+    ``salt`` tells apart trees that are configured differently though the usual files agree.
+    """
 
     root: Path
     version: tuple[int, int, int]
     reads: tuple[Path, ...] = ()
+    salt: str = ""
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -55,7 +64,7 @@ class KernelTree:
 
     def configuration_key(self, fragment: str) -> str:
         """A key of everything the configuration is made from."""
-        state = hashlib.sha256(fragment.encode())
+        state = hashlib.sha256(fragment.encode() + b"\0" + self.salt.encode())
         for path in self._configuration_files():
             state.update(str(path.relative_to(self.root)).encode() + b"\0")
             state.update(hashlib.sha256(path.read_bytes()).digest())
@@ -68,6 +77,19 @@ class KernelTree:
                 yield path
         for name in _CONFIGURATION_FOLDERS:
             yield from sorted((self.root / name).glob("Kconfig*"))
+
+
+def is_configuration(name: str) -> bool:
+    """Whether a file is among those that the configuration and generated headers are made from."""
+    folder, _, last = name.rpartition("/")
+    return name in _CONFIGURATION_INPUTS or (
+        last.startswith("Kconfig") and folder in _CONFIGURATION_FOLDERS
+    )
+
+
+def _is_kernel(folder: Path) -> bool:
+    """Whether a folder that links lead into is a kernel's, and not, say, a home."""
+    return all((folder / name).is_file() for name in ("Kbuild", "Makefile", HOSTED[0]))
 
 
 def open_tree(folder: Path, reads: Iterable[Path] = ()) -> KernelTree:
@@ -95,9 +117,9 @@ def open_tree(folder: Path, reads: Iterable[Path] = ()) -> KernelTree:
     if missing:
         msg = f"{folder}: {missing[0]} is missing; expected a whole kernel tree"
         raise TreeError(msg)
-    # a tree made of links is read where its links lead
+    # a tree made of links is read where its links lead, and nowhere beside that
     linked = {
-        target.parent if target.name == entry.name else target
+        target.parent if target.name == entry.name and _is_kernel(target.parent) else target
         for entry in root.iterdir()
         if entry.is_symlink() and (target := entry.resolve()).exists()
     }

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from equivalence.backends.native.errors import BuildError, SeriesError, TreeError
-from equivalence.backends.native.series import PatchSeries, fate_of, make_steps, read_series
+from equivalence.backends.native.errors import BuildError, TreeError
+from equivalence.backends.native.mails import PatchSeries
+from equivalence.backends.native.series import fate_of, make_steps, read_series
 from equivalence.backends.native.tier import NativeEvidenceSystem, NativeTier
 from equivalence.backends.native.tree import HOSTED, KernelTree, open_tree
 from equivalence.subject import Evidence, System, Tier
@@ -53,38 +54,6 @@ def test_reading_a_mail() -> None:
     assert series.base_commit == "0123456789abcdef0123456789abcdef01234567"
 
 
-def test_a_folder_is_read_in_order(tmp_path: Path) -> None:
-    (tmp_path / "0002-b.patch").write_text(small_mail().replace("say_two", "second"))
-    (tmp_path / "0001-a.patch").write_text(small_mail().replace("say_two", "first"))
-    (tmp_path / "README").write_text("not a patch")
-    assert [p.title for p in read_series(tmp_path).patches] == ["mm: first", "mm: second"]
-
-
-@pytest.mark.parametrize(
-    ("data", "said"),
-    [
-        (b"", "holds no patch"),
-        (b"hello\n" * 1000, "holds no patch"),
-        (b"diff --git a/x b/x\n\0", "NUL"),
-        (small_mail("../../etc/passwd").encode(), "not below the tree"),
-        (small_mail("/etc/passwd").encode(), "not below the tree"),
-        (small_mail(".git/hooks/pre-commit").encode(), "not below the tree"),
-        (small_mail(extra="new file mode 120000\n").encode(), "symbolic link"),
-        (small_mail(extra="GIT binary patch\n").encode(), "binary patch"),
-        (b"x" * (33 << 20), "at most"),
-        (small_mail().encode() * 501, "at most 500"),
-    ],
-)
-def test_hostile_series(data: bytes, said: str) -> None:
-    with pytest.raises(SeriesError, match=said):
-        read_series("-", data)
-
-
-def test_no_such_series(tmp_path: Path) -> None:
-    with pytest.raises(SeriesError, match="no such file"):
-        read_series(tmp_path / "none")
-
-
 def small_tree(folder: Path) -> KernelTree:
     """Just enough to be taken for a kernel."""
     (folder / "Makefile").parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +79,8 @@ def test_steps_are_links_but_for_what_changed(tmp_path: Path) -> None:
 def test_a_patch_that_does_not_apply_names_itself(tmp_path: Path) -> None:
     tree = small_tree(tmp_path / "tree")
     text = small_mail().replace("-\treturn 1;", "-\treturn 7;")
-    steps = make_steps(tree, read_series("-", (text + small_mail()).encode()), tmp_path / "s")
+    mails = text.replace("1/1", "1/2") + small_mail().replace("1/1", "2/2")
+    steps = make_steps(tree, read_series("-", mails.encode()), tmp_path / "s")
     assert steps[1].tree is None
     assert "patch 1 'mm: say two' does not apply" in str(steps[1].obstacle)
     assert steps[2].obstacle == steps[1].obstacle
