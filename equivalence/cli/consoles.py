@@ -11,6 +11,7 @@ import re
 from typing import Final
 
 from rich.console import Console, RenderableType
+from rich.text import Text
 
 PLAIN_WIDTH: Final = 80
 #: Wider lines are hard to read, however wide the terminal is.
@@ -31,7 +32,14 @@ def show(renderable: RenderableType) -> None:
     """Print to standard output, without the blanks with which rich fills lines."""
     console = out()
     with console.capture() as capture:
-        console.print(renderable, crop=False)
+        # rich joins texts into one of its own making, which would be wrapped again.
+        text = renderable if isinstance(renderable, Text) else None
+        console.print(
+            renderable,
+            crop=False,
+            no_wrap=None if text is None else text.no_wrap,
+            overflow=None if text is None else text.overflow,
+        )
     lines = capture.get().splitlines()
     console.file.write("".join(f"{harmless(line.rstrip())}\n" for line in lines))
 

@@ -44,6 +44,10 @@ _NOT_FOR: Final[Mapping[str, frozenset[str]]] = {
     "mount": _LEFT_OUT - {"size"},
     "mmap": _LEFT_OUT,
 }
+#: So many operations have one place or length that fits nothing.
+_ODD_SHARE: Final = 0.04
+_ODD: Final = (0, 0, 1, 2, 3, 5, 8, 16)
+_PLACES: Final = frozenset({"start", "len", "new_len", "off", "page", "size", "min_size", "value"})
 WORLDS: Final[Mapping[str, Sequence[Scalar]]] = {
     "nr_hugepages": tuple(range(8)),
     "nr_overcommit_hugepages": tuple(range(5)),
@@ -74,6 +78,9 @@ class Drawn:
         op = self._generator.op(self._rng)
         left_out = _NOT_FOR.get(op.kind, _LEFT_OUT)
         args = {key: value for key, value in op.args.items() if key not in left_out}
+        places = sorted(key for key in args if key in _PLACES and isinstance(args[key], int))
+        if places and self._rng.random() < _ODD_SHARE:
+            args[places[int(self._rng.random() * len(places))]] = self._rng.choice(_ODD)
         return Op(op.kind, args)
 
     def saw(self, op: Op, line: Json | None) -> None:
