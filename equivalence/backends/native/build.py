@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,11 +121,22 @@ def build(
 
 
 def _link(built: Sequence[Built], cache: Path, image: Path) -> tuple[str, ...]:
-    """The linker script tells hosted objects by their names, so give them names."""
-    with tempfile.TemporaryDirectory(prefix=".names-", dir=cache) as folder:
+    return link_named({one.unit.name: one.path for one in built}, cache, image)
+
+
+def link_named(objects: Mapping[str, Path], scratch: Path, image: Path) -> tuple[str, ...]:
+    """Link objects by the names of their units; the names that got stubs.
+
+    The linker script tells hosted objects by their names, so they are given names, in a folder of
+    their own in ``scratch``.
+
+    Raises:
+        BuildError: they do not fit together.
+    """
+    with tempfile.TemporaryDirectory(prefix=".names-", dir=scratch) as folder:
         named: list[Path] = []
-        for one in built:
-            path = Path(folder) / f"{one.unit.name}.o"
-            path.symlink_to(one.path)
+        for name, target in objects.items():
+            path = Path(folder) / f"{name}.o"
+            path.symlink_to(target)
             named.append(path)
         return link(named, (), image)

@@ -272,29 +272,43 @@ class Compiler:
             return None
         return Built(unit, path, tuple(kept["warnings"]), kept["key"])
 
+    def compile_once(self, unit: Unit, folder: Path) -> Path:
+        """One object, in a folder: nothing is taken from the cache, nothing put there.
+
+        Raises:
+            BuildError: it does not compile.
+        """
+        output = folder / f"{unit.name}.o"
+        self._run(unit, self.flags(unit), output, [])
+        return output
+
+    def _run(self, unit: Unit, flags: list[str], output: Path, more: list[str]) -> str:
+        """Run the compiler; what it says of the code."""
+        try:
+            done = sandbox.run(
+                ["gcc", *flags, *more, "-c", "-o", str(output), unit.source],
+                read=self._reads,
+                write=[output.parent],
+                cwd=self._tree.root,
+            )
+        except subprocess.TimeoutExpired:
+            msg = f"{unit.source}: the compiler did not end within its time limit"
+            raise BuildError(msg, where=unit.source) from None
+        if done.returncode or not output.is_file():
+            check_space(done.stderr, f"compiling {unit.source}")
+            raise _compile_error(unit, done.stderr)
+        return done.stderr
+
     def _make(self, unit: Unit, flags: list[str], shape: str, lists: Path) -> Built:
         with tempfile.TemporaryDirectory(prefix=".compiling-", dir=self._cache) as name:
             scratch = Path(name)
             output, depends = scratch / "out.o", scratch / "out.d"
-            command = ["gcc", *flags, "-MD", "-MF", str(depends), "-c", "-o", str(output)]
-            try:
-                done = sandbox.run(
-                    [*command, unit.source],
-                    read=self._reads,
-                    write=[scratch],
-                    cwd=self._tree.root,
-                )
-            except subprocess.TimeoutExpired:
-                msg = f"{unit.source}: the compiler did not end within its time limit"
-                raise BuildError(msg, where=unit.source) from None
-            if done.returncode or not output.is_file():
-                check_space(done.stderr, f"compiling {unit.source}")
-                raise _compile_error(unit, done.stderr)
+            said = self._run(unit, flags, output, ["-MD", "-MF", str(depends)])
             text = depends.read_text(errors="surrogateescape").replace("\\\n", " ")
             words = re.split(r"(?<!\\)\s+", text.partition(":")[2].strip())
             places = [self._place(word.replace("\\ ", " ")) for word in words]
             files = {place: self._state(unit, place) for place in places}
-            warnings = sorted(found[1] for found in _WARNING.findall(done.stderr))
+            warnings = sorted(found[1] for found in _WARNING.findall(said))
             unlisted = output.read_bytes() if self._reads_more(unit) else b""
             key = digest(shape, json.dumps(files, sort_keys=True), unlisted)
             path = self._cache / "objects" / key[:2] / f"{key}.o"

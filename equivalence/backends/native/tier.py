@@ -204,6 +204,17 @@ class NativeTier:
             known = self._limits.get("new compiler warnings")
             self._limits["new compiler warnings"] = f"{known}; {said}" if known else said
 
+    def tree(self, step: int) -> KernelTree:
+        """The sources of a step.
+
+        Raises:
+            BuildError: the step has none.
+        """
+        found = self._steps[step]
+        if found.tree is None:
+            raise BuildError(found.obstacle or "has no tree")
+        return found.tree
+
     def image(self, step: int, *, coverage: bool = False) -> NativeImage:
         """The image of a step.
 
