@@ -6,11 +6,9 @@ taken over for the same mutants, budget and code, which the first line's fingerp
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from types import CodeType, FunctionType
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -53,26 +51,14 @@ class _Line(BaseModel):
     ran: bool
 
 
-def fingerprint(
-    functions: Mapping[str, FunctionType],
-    mutants: Sequence[Mutant],
-    plan: Plan,
-    examples: Iterable[Trace],
-) -> str:
+def fingerprint(code: str, mutants: Sequence[Mutant], plan: Plan, examples: Iterable[Trace]) -> str:
     """What fates depend on: the code of a step, the mutants, the budget, the traces replayed."""
-    digest = sha256(f"{sys.version_info[:2]} {plan}".encode())
-    for name, function in sorted(functions.items()):
-        digest.update(f"{name} {_code(function.__code__)}".encode())
+    digest = sha256(f"{code} {plan}".encode())
     for mutant in mutants:
         digest.update(f"{mutant.key}\0{mutant.source}\0".encode())
     for trace in examples:
         digest.update(format_trace(trace).encode())
     return digest.hexdigest()
-
-
-def _code(code: CodeType) -> str:
-    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return f"{code.co_code.hex()} {code.co_names} {constants}"
 
 
 class Fates:

@@ -12,6 +12,7 @@ import ast
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import pairwise
 from types import FunctionType
@@ -69,12 +70,16 @@ Change = tuple[str, int, str, str, Callable[[], None], Callable[[], None]]
 
 
 def mutants_of(
-    name: str, function: FunctionType, functions: Mapping[str, FunctionType] | None = None
+    name: str,
+    function: FunctionType,
+    functions: Mapping[str, FunctionType] | None = None,
+    assertions: AbstractSet[str] = frozenset(),
 ) -> list[Mutant]:
     """All mutants of a function, in the order of its text.
 
     ``functions`` are those that it may call by name: their parameters say whether an exchange of
-    arguments compiles.
+    arguments compiles, their bodies whether one of statements may matter. ``assertions`` are names
+    of functions that do nothing where what they are given holds: their calls are left alone.
     """
     tree = copy.deepcopy(source_tree(function))
     tree.decorator_list = []
@@ -87,7 +92,9 @@ def mutants_of(
     seen: Counter[tuple[str, str, str]] = Counter()
     found = []
     sources = {original}
-    for operator, line, old, new, apply, undo in sorted(_changes(tree, result), key=lambda c: c[1]):
+    for operator, line, old, new, apply, undo in sorted(
+        _changes(tree, result, functions or {}, assertions), key=lambda c: c[1]
+    ):
         apply()
         source = ast.unparse(ast.fix_missing_locations(tree)) + "\n"
         undo()
@@ -116,7 +123,12 @@ def _short(text: str) -> str:
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
-def _changes(tree: ast.FunctionDef, result: ast.stmt) -> Iterator[Change]:
+def _changes(
+    tree: ast.FunctionDef,
+    result: ast.stmt,
+    functions: Mapping[str, FunctionType],
+    assertions: AbstractSet[str],
+) -> Iterator[Change]:
     assigned = {arg.arg for arg in tree.args.args}
     local = assigned | {
         node.id
@@ -125,7 +137,23 @@ def _changes(tree: ast.FunctionDef, result: ast.stmt) -> Iterator[Change]:
     }
     # An element of a constant index is what a pointer points to.
     pointed = {node.slice for node in ast.walk(tree) if isinstance(node, ast.Subscript)}
+    asserted = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and _called(node) in assertions
+        for inner in ast.walk(node)
+    }
+
+    def exchangeable(one: ast.stmt, two: ast.stmt) -> bool:
+        plain = (ast.Expr, ast.Assign, ast.AugAssign)
+        if not isinstance(one, plain) or not isinstance(two, plain) or {one, two} & asserted:
+            return False
+        casts = _is_cast(one.value) or _is_cast(two.value)
+        return not casts and not independent(one, two, local, functions)
+
     for node in ast.walk(tree):
+        if node in asserted:
+            continue
         if isinstance(node, (ast.If, ast.While, ast.IfExp)):
             yield from _negated(node, "test", node.test)
         if isinstance(node, ast.BoolOp):
@@ -141,7 +169,7 @@ def _changes(tree: ast.FunctionDef, result: ast.stmt) -> Iterator[Change]:
         for name in _BLOCKS:
             block = getattr(node, name, None)
             if isinstance(block, list) and block:
-                yield from _block(block, result, assigned, local)
+                yield from _block(block, result, assigned, asserted, exchangeable)
 
 
 def _set(
@@ -251,15 +279,19 @@ def _names(node: ast.AST) -> set[str]:
 
 
 def _block(
-    block: list[ast.stmt], result: ast.stmt, assigned: set[str], local: set[str]
+    block: list[ast.stmt],
+    result: ast.stmt,
+    assigned: set[str],
+    asserted: set[ast.AST],
+    exchangeable: Callable[[ast.stmt, ast.stmt], bool],
 ) -> Iterator[Change]:
     for place, statement in enumerate(block):
-        if _droppable(statement, assigned):
+        if statement not in asserted and _droppable(statement, assigned):
             operator = "lost update" if _is_update(statement) else "drop"
             yield _replace(operator, block, place, 1, [ast.Pass()], "pass")
         if isinstance(statement, ast.Assign):
             assigned.update(t.id for t in statement.targets if isinstance(t, ast.Name))
-        if place + 1 < len(block) and _exchangeable(statement, block[place + 1], local):
+        if place + 1 < len(block) and exchangeable(statement, block[place + 1]):
             both = [block[place + 1], statement]
             yield _replace("order", block, place, 2, both, "; ".join(map(ast.unparse, both)))
     first = block[0]
@@ -297,6 +329,13 @@ def _droppable(statement: ast.stmt, assigned: set[str]) -> bool:
     return False
 
 
+def _called(statement: ast.Expr) -> str:
+    call = statement.value
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Name):
+        return call.func.id
+    return ""
+
+
 def _is_cast(value: ast.expr) -> bool:
     return isinstance(value, ast.Call) and ast.unparse(value.func) == "cast"
 
@@ -311,13 +350,6 @@ def _is_update(statement: ast.stmt) -> bool:
     if isinstance(target, ast.Name):
         return False
     return ast.unparse(target) in ast.unparse(statement.value)
-
-
-def _exchangeable(one: ast.stmt, two: ast.stmt, local: set[str]) -> bool:
-    plain = (ast.Expr, ast.Assign, ast.AugAssign)
-    if not isinstance(one, plain) or not isinstance(two, plain):
-        return False
-    return not (_is_cast(one.value) or _is_cast(two.value) or independent(one, two, local))
 
 
 def _result(tree: ast.FunctionDef) -> ast.stmt:

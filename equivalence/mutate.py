@@ -31,7 +31,7 @@ from equivalence.races import Tasked, race
 from equivalence.reference import NO_INVARIANTS, Known, Reference, explored, first_difference
 from equivalence.search import Findings, Session
 from equivalence.shrink import Shrinker
-from equivalence.subject import Relation, Subject, System, WorldError
+from equivalence.subject import Concurrent, Relation, Subject, System, WorldError
 from models.schema.divergence import Divergence
 from models.schema.trace import Trace, format_trace
 
@@ -75,6 +75,18 @@ class Planter(Protocol):
 
     def touched(self, before: int, after: int) -> Sequence[Mutant]:
         """Mutants of the functions that a pair of steps touches, as the second one has them."""
+
+    def chosen(self, mutants: Sequence[Mutant]) -> Sequence[Mutant]:
+        """Those of a pair's mutants that are worth their price."""
+
+    def has(self, step: int, function: str) -> bool:
+        """Whether a step has a function."""
+
+    def named(self, step: int, functions: Sequence[str]) -> Sequence[Mutant]:
+        """Mutants of functions of a step."""
+
+    def mark(self, step: int) -> str:
+        """What stands for the whole code of a step."""
 
     def workshop(self, step: int, mutants: Sequence[Mutant], relation: Relation) -> Workshop:
         """What makes systems of a step and of these mutants."""
@@ -204,7 +216,8 @@ class Hunter:
         for small in self._worlds:
             if self._reference.is_run_in(mutant, small):
                 yield self._explored(lockstep, small)
-        if self._plan.raced and isinstance(self._subject, Tasked):
+        together = isinstance(system, Concurrent) and isinstance(self._subject, Tasked)
+        if self._plan.raced and together:
             yield self._raced(lockstep)
 
     def _tried(self, known: Known, system: System, lockstep: Lockstep) -> _Found:

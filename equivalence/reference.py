@@ -20,7 +20,7 @@ from equivalence.explorer import Bounds, Expander, Expansion, Exploration, Part,
 from equivalence.mutants import Mutant
 from equivalence.sampler import sample
 from equivalence.search import Session
-from equivalence.subject import Evidence, Relation, Subject, System
+from equivalence.subject import Concurrent, Evidence, Relation, Subject, System
 from models.schema.outcome import Outcome
 from models.schema.trace import Trace
 
@@ -71,9 +71,11 @@ class Reference:
         self._ranks: dict[str, dict[int, int]] = {}
 
     def add_examples(self) -> None:
-        """Run the traces that every run replays first."""
+        """Run the traces that every run replays first, as far as the tier can."""
+        together = isinstance(self._watched, Concurrent)
         for trace in self._subject.examples():
-            self._add(EXAMPLES, trace)
+            if together or not trace.schedule:
+                self._add(EXAMPLES, trace)
 
     def add_drawn(self, seed: int, ops: int) -> None:
         """Draw traces of ``ops`` operations in all, as the sampler does, and run them."""

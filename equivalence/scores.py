@@ -71,13 +71,14 @@ class Scores:
         """
         step = name.after
         mutants = self._planter.touched(name.before, step)
-        new = [mutant for mutant in mutants if (step, mutant.key) not in self._known]
+        worth = self._planter.chosen(mutants)
+        new = [mutant for mutant in worth if (step, mutant.key) not in self._known]
         if new and not stop():
             plan = replace(self._plan, seed=derive_seed(self._plan.seed, step, "mutants"))
             workshop = self._planter.workshop(step, new, plan.relation)
             hunter = Hunter(self._subject, workshop, self._worlds, plan)
             for fate in hunt_all(hunter, new, self._jobs, stop):
                 self._known[step, fate.mutant.key] = fate
-        places = [(step, mutant.key) for mutant in mutants]
+        places = [(step, mutant.key) for mutant in worth]
         fates = [self._known[place] for place in places if place in self._known]
         return evidence_of(fates, self._reason, mutants)

@@ -89,5 +89,5 @@ def mutants_text(found: MutantEvidence) -> str:
     if found.not_compiled:
         parts.append(f"{found.not_compiled} more would not compile")
     if found.not_tried:
-        parts.append(f"{found.not_tried} not tried, as the time was over")
+        parts.append(f"{found.not_tried} not tried")
     return ", ".join(parts) + "."

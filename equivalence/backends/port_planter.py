@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from hashlib import sha256
 from types import CodeType, FunctionType
 from typing import Protocol
 
@@ -32,11 +35,20 @@ class MutableTier(Protocol):
         """How two steps differ."""
 
 
-def mutants_in(tier: MutableTier, step: int, names: Iterable[str]) -> list[Mutant]:
+def mutants_in(
+    tier: MutableTier,
+    step: int,
+    names: Iterable[str],
+    assertions: AbstractSet[str] = frozenset(),
+) -> list[Mutant]:
     """All mutants of the named functions of a step."""
     functions = tier.functions(step)
     known = [name for name in dict.fromkeys(names) if name in functions]
-    return [mutant for name in known for mutant in mutants_of(name, functions[name], functions)]
+    return [
+        mutant
+        for name in known
+        for mutant in mutants_of(name, functions[name], functions, assertions)
+    ]
 
 
 def touched(tier: MutableTier, before: int, after: int) -> list[str]:
@@ -76,16 +88,41 @@ class PortWorkshop:
 
 
 class PortPlanter:
-    """Plants bugs in a series on the ports."""
+    """Plants bugs in a series on the ports; calls of ``assertions`` are left alone."""
 
-    def __init__(self, tier: MutableTier) -> None:
+    def __init__(self, tier: MutableTier, assertions: AbstractSet[str] = frozenset()) -> None:
         self._tier = tier
+        self._assertions = assertions
 
     def touched(self, before: int, after: int) -> Sequence[Mutant]:
         """Mutants of the functions that a pair of steps touches."""
-        return mutants_in(self._tier, after, touched(self._tier, before, after))
+        return self.named(after, touched(self._tier, before, after))
+
+    def chosen(self, mutants: Sequence[Mutant]) -> Sequence[Mutant]:
+        """All: they cost little."""
+        return mutants
+
+    def has(self, step: int, function: str) -> bool:
+        """Whether a step has a function."""
+        return function in self._tier.functions(step)
+
+    def named(self, step: int, functions: Sequence[str]) -> Sequence[Mutant]:
+        """Mutants of functions of a step."""
+        return mutants_in(self._tier, step, functions, self._assertions)
+
+    def mark(self, step: int) -> str:
+        """A hash of all functions' code."""
+        digest = sha256(f"{sys.version_info[:2]}".encode())
+        for name, function in sorted(self._tier.functions(step).items()):
+            digest.update(f"{name} {_code(function.__code__)}".encode())
+        return digest.hexdigest()
 
     def workshop(self, step: int, mutants: Sequence[Mutant], relation: Relation) -> PortWorkshop:
         """What makes systems of a step and of these mutants."""
         functions = dict.fromkeys(mutant.function for mutant in mutants)
         return PortWorkshop(self._tier, step, functions, relation)
+
+
+def _code(code: CodeType) -> str:
+    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return f"{code.co_code.hex()} {code.co_names} {constants}"

@@ -29,6 +29,8 @@ PORT_LIMITS: Final = {
     "architecture": "64-bit longs, 4 KiB base pages, huge pages of 2 MiB and 1 GiB (x86-64)",
     "configuration": "SMP, NUMA, hugetlb cgroup on; a page allocator of our own",
 }
+#: Options that choose the tier and, for the native one, its tree and series.
+HOSTING: Final = ("tier", "tree", "commits", "allow_build_files")
 DEFAULT_SERIES: Final = "vma-dependence"
 _OBJECT: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -60,8 +62,10 @@ def choose(
     tree: Path | None = None,
     commits: str | None = None,
     allow_build_files: bool = False,
+    alone: bool = False,
 ) -> Chosen:
-    """The subject and tier of a series: linked on the ports, or built from a kernel tree.
+    """The subject and tier of a series: linked on the ports, or built from a kernel tree, which may
+    be all that there is (``alone``).
 
     Raises:
         InputError: there is no such series, or it does not link; no such tree, or it cannot be
@@ -72,7 +76,7 @@ def choose(
 
         given = None if name == DEFAULT_SERIES else name
         subject, hosted, words = choose_native(
-            given, tree, commits, allow_build_files=allow_build_files
+            given, tree, commits, allow_build_files=allow_build_files, alone=alone
         )
         return Chosen(subject, hosted, "", words)
     if tree is not None or commits is not None or allow_build_files:

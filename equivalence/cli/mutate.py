@@ -13,17 +13,17 @@ from typing import Any
 import click
 from rich.table import Table
 
-from equivalence.backends.port_planter import PortWorkshop, mutants_in, touched
-from equivalence.backends.port_tier import PortTier
 from equivalence.cli import consoles
-from equivalence.cli.choose import Chosen, choose
+from equivalence.cli.choose import HOSTING, Chosen, choose
 from equivalence.cli.errors import InputError
 from equivalence.cli.files import save
-from equivalence.cli.options import PATH, cpus, relation_option, series_option
+from equivalence.cli.options import PATH, cpus, hosting_options, relation_option, series_option
+from equivalence.cli.planting import Planting, names_of, needed, planting_of
 from equivalence.fates import Fates, FatesError, fingerprint, going_on
 from equivalence.mutants import Mutant
-from equivalence.mutate import Fate, Hunter, Plan, hunt_all
+from equivalence.mutate import Fate, Hunter, Plan, Planter, hunt_all
 from equivalence.scores import Reasons, evidence_of
+from equivalence.subject import Tier
 
 #: Options that say how hard each mutant is searched for.
 PLAN = ("ops", "tries", "states", "raced", "seed", "relation", "shrink")
@@ -33,6 +33,7 @@ SURVIVORS = 3
 
 @click.command()
 @series_option
+@hosting_options
 @relation_option
 @click.option("--step", type=click.IntRange(0), metavar="K", help="Mutate step K.  [default: last]")
 @click.option("--core", is_flag=True, help="Mutate the reservation core too.")
@@ -61,29 +62,26 @@ def mutate(**options: Any) -> int:
 
     Exit status 0: every mutant was killed or is explained; 3: some survived.
     """
-    from equivalence.subjects.hugetlb.mutation import core, explained
+    from equivalence.subjects.hugetlb.mutation import explained
 
-    chosen = choose(options["series"])
+    hosting = {name: options[name] for name in HOSTING}
+    chosen = choose(options["series"], **hosting, alone=True)
     tier = chosen.tier
-    if not isinstance(tier, PortTier):
-        msg = f"series {options['series']!r}: it is not made of ports, so it cannot be mutated"
-        raise InputError(msg)
+    planting = needed(planting_of(chosen), options["series"])
     step = len(tier.patches) if options["step"] is None else options["step"]
     if step > len(tier.patches):
         msg = f"step {step} does not exist; {tier.series} has steps 0 to {len(tier.patches)}"
         raise InputError(msg)
-    names = options["functions"] or (
-        *_touched(tier, step),
-        *(core() if options["core"] else ()),
-    )
-    for name in names:
-        if name not in tier.functions(step):
-            msg = f"function {name!r}: step {step} has none; 'equivcheck show functions' lists them"
-            raise InputError(msg)
+    names = list(names_of(options, planting, step))
+    if not options["functions"]:
+        names = [*_touched(tier, planting.planter, step), *names]
+    mutants = planting.planter.named(step, names)
+    if not mutants:
+        msg = "there is nothing to mutate: name functions with --function or --core, or a series"
+        raise InputError(msg)
     plan = Plan(**{name: options[name] for name in PLAN})
-    mutants = mutants_in(tier, step, names)
     try:
-        fates = _fates(options, chosen, tier, step, plan, mutants)
+        fates = _fates(options, chosen, planting, step, plan, mutants)
     except FatesError as error:
         raise InputError(str(error)) from error
     _tell(fates, explained)
@@ -96,27 +94,23 @@ def mutate(**options: Any) -> int:
 def _fates(
     options: Mapping[str, Any],
     chosen: Chosen,
-    tier: PortTier,
+    planting: Planting,
     step: int,
     plan: Plan,
     mutants: Sequence[Mutant],
 ) -> list[Fate]:
     """The fates of all mutants, gone on with where a checkpoint says."""
-    from equivalence.subjects.hugetlb.worlds import WORLDS
-
     kept = None
     if options["checkpoint"] is not None:
-        examples = chosen.subject.examples()
-        mark = fingerprint(tier.functions(step), mutants, plan, examples)
+        code = planting.planter.mark(step)
+        mark = fingerprint(code, mutants, plan, chosen.subject.examples())
         kept = Fates(options["checkpoint"], mark)
     left = [m for m in mutants if kept is None or kept.fate(m) is None]
     hunt: Iterable[Fate] = ()
     if left:
-        worlds = WORLDS if plan.states else ()
-        names = dict.fromkeys(mutant.function for mutant in left)
-        workshop = PortWorkshop(tier, step, names, plan.relation)
-        hunter = Hunter(chosen.subject, workshop, worlds, plan)
-        hunt = hunt_all(hunter, left, options["jobs"])
+        worlds = planting.worlds if plan.states else ()
+        workshop = planting.planter.workshop(step, left, plan.relation)
+        hunt = hunt_all(Hunter(chosen.subject, workshop, worlds, plan), left, options["jobs"])
     fates = []
     for fate in going_on(kept, mutants, hunt):
         fates.append(fate)
@@ -125,18 +119,16 @@ def _fates(
     return fates
 
 
-def _touched(tier: PortTier, step: int) -> tuple[str, ...]:
+def _touched(tier: Tier, planter: Planter, step: int) -> list[str]:
     """The functions of a step that any patch of the series touches."""
     pairs = [(k - 1, k) for k in range(1, len(tier.patches) + 1)]
     names = {
-        name for one, two in pairs for name in (*touched(tier, one, two), *_removed(tier, one))
+        change.function
+        for one, two in pairs
+        for change in tier.changes(one, two).functions
+        if change.role != "caller"
     }
-    return tuple(sorted(names & tier.functions(step).keys()))
-
-
-def _removed(tier: PortTier, before: int) -> list[str]:
-    changes = tier.changes(before, before + 1)
-    return [change.function for change in changes.functions if change.role == "removed"]
+    return [name for name in sorted(names) if planter.has(step, name)]
 
 
 def _tell(fates: list[Fate], reason: Reasons) -> None:

@@ -48,9 +48,16 @@ from reports.text import one_line, value_text
 
 
 def choose_native(
-    series: str | None, tree: Path | None, commits: str | None, *, allow_build_files: bool
+    series: str | None,
+    tree: Path | None,
+    commits: str | None,
+    *,
+    allow_build_files: bool,
+    alone: bool = False,
 ) -> tuple[HostedSubject, NativeTier, tuple[str, ...]]:
     """Subject and tier with all steps built, and the options that choose them again.
+
+    Without a series there is the tree ``alone``, if that will do.
 
     Raises:
         InputError: options that do not fit, or a tree or series that cannot be used.
@@ -59,19 +66,21 @@ def choose_native(
     if tree is None:
         msg = "--tier native needs the kernel's sources: --tree DIR"
         raise click.UsageError(msg)
-    if (series is None) == (commits is None):
+    if alone and series is None and commits is None:
+        patches = PatchSeries("the tree alone", ())
+    elif (series is None) == (commits is None):
         msg = "--tier native needs either --series MBOX|DIR|- or --range A..B"
         raise click.UsageError(msg)
     words = ["--tier", "native", "--tree", str(tree)]
-    words += ["--series", series] if series is not None else ["--range", str(commits)]
+    words += ["--series", series] if series is not None else []
+    words += ["--range", commits] if commits is not None else []
     words += ["--allow-build-files"] if allow_build_files else []
     with _told():
         found, base = open_tree(tree), ""
         if series is not None:
             patches = _read(series)
             base = check_base(found, patches)
-        else:
-            assert commits is not None
+        elif commits is not None:
             patches = series_from_range(found.root, commits)
             found, base = base_of(found, commits)
         tier = NativeTier(found, patches, allow_build_files=allow_build_files, base=base)

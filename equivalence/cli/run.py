@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 
 import reports.terminal
 from equivalence import gate
-from equivalence.backends.port_planter import PortPlanter
-from equivalence.backends.port_tier import PortTier
-from equivalence.campaign import PROFILES, Config, Mutate
+from equivalence.campaign import PROFILES, Config
 from equivalence.cli import consoles
-from equivalence.cli.choose import Chosen, built_in, choose
+from equivalence.cli.choose import HOSTING, Chosen, built_in, choose
 from equivalence.cli.errors import InputError
 from equivalence.cli.files import prepare_folder
 from equivalence.cli.options import (
@@ -27,9 +25,8 @@ from equivalence.cli.options import (
     series_option,
 )
 from equivalence.cli.output import DEFAULT, WRITERS, Formats, write_all
+from equivalence.cli.planting import scores
 from equivalence.cli.progress import progress
-from equivalence.mutate import Plan
-from equivalence.scores import Scores
 from equivalence.store import StoreError
 from equivalence.subject import WorldError
 from models.schema.trace import TraceError
@@ -153,30 +150,9 @@ def _config(ctx: click.Context, options: dict[str, Any], chosen: Chosen) -> Conf
         # What a built-in series declares is our own word, not the patches'.
         trust_patches=options["trust_trailers"] or options["series"] in built_in(),
         command=command_line(ctx),
-        mutate=_scores(options, chosen),
+        mutate=scores(options, chosen),
         replay=replay_command(chosen, options["relation"]),
         series=chosen.option,
-    )
-
-
-#: Profiles that plant bugs in the functions that a pair touches, and the traces drawn for that, in
-#: operations.
-PLANTING: Final = {"ci": 10_000, "nightly": 50_000}
-
-
-def _scores(options: dict[str, Any], chosen: Chosen) -> Mutate | None:
-    """What plants bugs in a run; None: nothing does."""
-    ops = PLANTING.get(options["profile"])
-    if ops is None or options["ops"] is not None or not isinstance(chosen.tier, PortTier):
-        return None
-    from equivalence.subjects.hugetlb.mutation import explained
-    from equivalence.subjects.hugetlb.worlds import WORLDS
-
-    states = 300 if options["profile"] == "nightly" else 0
-    plan = Plan(ops, states=states, seed=options["seed"], relation=options["relation"])
-    worlds = WORLDS if states else ()
-    return Scores(
-        chosen.subject, PortPlanter(chosen.tier), worlds, explained, plan, options["jobs"]
     )
 
 
@@ -185,8 +161,6 @@ def _traces(chosen: Chosen) -> str:
     return "traces-native" if chosen.hosting else "traces"
 
 
-#: Options that choose the tier and, for the native one, its tree and series.
-HOSTING = ("tier", "tree", "commits", "allow_build_files")
 #: Options that say where and how results are written, not what they are.
 _NOT_REPEATED = frozenset({"out", "formats"})
 

@@ -267,7 +267,7 @@ class MutantEvidence(Model):
 
     ``explained`` ones cannot be told from the original, each with its reason; ``survived`` are all
     others that were not caught. ``not_compiled`` would be no program in C and count nowhere else;
-    ``not_tried`` are what was left when the time was over.
+    ``not_tried`` are what was left when the time was over, or beyond the number that was asked for.
     """
 
     killed: Count

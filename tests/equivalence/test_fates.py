@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from equivalence.backends.port_planter import mutants_in
+from equivalence.backends.port_planter import PortPlanter
 from equivalence.fates import Fates, FatesError, fingerprint, going_on
 from equivalence.mutants import Mutant
 from equivalence.mutate import Fate, Plan
@@ -73,15 +73,15 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_fingerprint_stands_for_all_that_fates_depend_on() -> None:
-    one, other = tier(), tier(replacing(take=take_twice))
-    mutants = mutants_in(one, 0, ["take"])
+    one, other = PortPlanter(tier()), PortPlanter(tier(replacing(take=take_twice)))
+    mutants = one.named(0, ["take"])
     trace = Trace("toy", {"pages": 1}, (Op("give", {"proc": "A"}),))
     marks = {
-        fingerprint(one.functions(0), mutants, Plan(), ()),
-        fingerprint(other.functions(1), mutants, Plan(), ()),
-        fingerprint(one.functions(0), mutants[1:], Plan(), ()),
-        fingerprint(one.functions(0), mutants, Plan(ops=1), ()),
-        fingerprint(one.functions(0), mutants, Plan(), (trace,)),
+        fingerprint(one.mark(0), mutants, Plan(), ()),
+        fingerprint(other.mark(1), mutants, Plan(), ()),
+        fingerprint(one.mark(0), mutants[1:], Plan(), ()),
+        fingerprint(one.mark(0), mutants, Plan(ops=1), ()),
+        fingerprint(one.mark(0), mutants, Plan(), (trace,)),
     }
     assert len(marks) == 5
-    assert fingerprint(one.functions(0), mutants, Plan(), ()) in marks
+    assert fingerprint(one.mark(0), mutants, Plan(), ()) in marks

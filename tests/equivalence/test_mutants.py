@@ -54,7 +54,7 @@ def note(c: Counted) -> None:
 
 
 def function(name: str) -> FunctionType:
-    chosen: object = {"subject": subject, "pair": pair, "note": note}[name]
+    chosen: object = {"subject": subject, "pair": pair, "note": note, "asserting": asserting}[name]
     assert isinstance(chosen, FunctionType)
     return chosen
 
@@ -103,6 +103,40 @@ def test_statements_change_places_only_where_that_may_matter() -> None:
     assert found("order") == []
 
 
+def reads(c: Counted) -> int:
+    """A member is read."""
+    return c.count
+
+
+def writes(c: Counted, n: int) -> None:
+    """A member is written, by what is called."""
+    total = Counted()
+    total.parts[0] += n
+    puts(c)
+
+
+def puts(c: Counted) -> None:
+    """Writes, and calls what called it."""
+    c.count = 1
+    if c.parts:
+        writes(c, 1)
+
+
+def raises(c: Counted) -> None:
+    """May end everything."""
+    if c.count:
+        raise ValueError
+
+
+def switches() -> None:
+    """A global variable is written."""
+    global switched
+    switched = 1
+
+
+switched = 0
+
+
 @pytest.mark.parametrize(
     ("one", "two", "may"),
     [
@@ -123,16 +157,56 @@ def test_statements_change_places_only_where_that_may_matter() -> None:
         ("x.a += 1", "x.b[a] += 1", True),
         ("x.a[b] = 1", "b = 2", False),
         ("a = max(b, x.c)", "c = min(b, x.c)", True),
-        ("b[0] = 1", "c = 2", False),
-        ("a, b = 1, 2", "c = 3", False),
+        ("b[0] = 1", "c = 2", True),
+        ("b[0] = 1", "c[0] += 2", False),
+        ("a += 1", "b = a", False),
+        ("a, b = 1, 2", "c = 3", True),
+        ("a, b = 1, 2", "b = 3", False),
         ("a = 1", "return", False),
+        ("a = reads(x)", "b = reads(y)", True),
+        ("a = reads(x)", "y.count = 2", False),
+        ("a = reads(x)", "writes(y, 1)", False),
+        ("writes(x, 1)", "a = y.size", True),
+        ("writes(x, 1)", "a = y.count", False),
+        ("writes(x, 1)", "a = y[0]", True),
+        ("raises(x)", "y.size = 1", False),
+        ("raises(x)", "a = 1", True),
+        ("switches()", "a = switched", False),
+        ("switches()", "a = x.count", True),
+        ("a = Counted()", "x.count = 1", True),
+        ("a = b.pop()", "x.count = 1", False),
     ],
 )
 def test_independence_is_claimed_only_for_certain(one: str, two: str, may: bool) -> None:
     first, second = ast.parse(one).body[0], ast.parse(two).body[0]
     local = frozenset("abcxy")
-    assert independent(first, second, local) is may
-    assert independent(second, first, local) is may
+    named = (reads, writes, puts, raises, switches)
+    functions = {f.__name__: f for f in named if isinstance(f, FunctionType)}
+    assert independent(first, second, local, functions) is may
+    assert independent(second, first, local, functions) is may
+
+
+def test_assertions_are_left_alone() -> None:
+    assert {m.operator for m in mutants_of("asserting", function("asserting"))} >= {"drop", "order"}
+    kept = mutants_of("asserting", function("asserting"), {}, {"holds"})
+    assert {(m.operator, m.old) for m in kept} == {
+        ("early return", "holds(c.count > 1, c)"),
+        ("lost update", "c.count = c.count + 1"),
+        ("sign", "c.count + 1"),
+        ("constant", "c.count = c.count + 1"),
+    }
+
+
+def asserting(c: Counted) -> None:
+    """An assertion, and what it stands before."""
+    holds(c.count > 1, c)
+    c.count = c.count + 1
+
+
+def holds(condition: object, c: Counted) -> None:
+    """An assertion."""
+    if not condition:
+        c.count = 0
 
 
 def typed(n: int, wide: bool, c: Counted | None) -> Counted | None:

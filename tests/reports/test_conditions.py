@@ -100,5 +100,5 @@ def test_a_score_names_what_was_not_caught() -> None:
     )
     assert mutants_text(found) == (
         "3 of 6 caught, 2 cannot be told from the original, 1 not caught: f: drop,"
-        " 4 more would not compile, 5 not tried, as the time was over."
+        " 4 more would not compile, 5 not tried."
     )

@@ -8,9 +8,10 @@ without a semicolon and a block. Such a call is left alone, everything inside th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final
 
 import tree_sitter_c
@@ -58,7 +59,8 @@ class _Edit:
     old: str = ""
 
 
-def functions_of(text: bytes) -> dict[str, Node]:
+@lru_cache(maxsize=8)
+def functions_of(text: bytes) -> Mapping[str, Node]:
     """The functions that a file defines, by name; the first where there are several."""
     found: dict[str, Node] = {}
     for node in _walk(_parse(text)):
@@ -69,15 +71,20 @@ def functions_of(text: bytes) -> dict[str, Node]:
     return found
 
 
-def c_mutants_of(file: str, text: bytes, name: str) -> list[CMutant]:
-    """All mutants of a function of a file, in the order of its text; none if it is not there."""
+def c_mutants_of(
+    file: str, text: bytes, name: str, assertions: AbstractSet[str] = frozenset()
+) -> list[CMutant]:
+    """All mutants of a function of a file, in the order of its text; none if it is not there.
+
+    Calls of ``assertions`` as statements are left alone.
+    """
     function = functions_of(text).get(name)
     if function is None:
         return []
     seen: Counter[tuple[str, str, str]] = Counter()
     made: set[tuple[int, int, str]] = set()
     found = []
-    for edit in sorted(_edits(function), key=lambda e: (e.start, e.end)):
+    for edit in sorted(_edits(function, assertions), key=lambda e: (e.start, e.end)):
         place = edit.start, edit.end, edit.put
         old = _short(edit.old or _text(edit.node))
         new = _short(edit.new or edit.put)
@@ -113,10 +120,22 @@ def _parser() -> Parser:
     return Parser(Language(tree_sitter_c.language()))
 
 
-def _walk(node: Node) -> Iterator[Node]:
+def _walk(node: Node, without: AbstractSet[str] = frozenset()) -> Iterator[Node]:
+    """A node and all inside it, but for statements that call one of some names."""
+    if without and _called(node) in without:
+        return
     yield node
     for child in node.children:
-        yield from _walk(child)
+        yield from _walk(child, without)
+
+
+def _called(statement: Node) -> str:
+    """The function that a statement calls, if that is all it does."""
+    call = statement.named_child(0) if statement.type == "expression_statement" else None
+    if call is None or call.type != "call_expression":
+        return ""
+    function = call.child_by_field_name("function")
+    return "" if function is None else _text(function)
 
 
 def _name(function: Node) -> str:
@@ -135,13 +154,13 @@ def _short(text: str) -> str:
     return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
-def _edits(function: Node) -> Iterator[_Edit]:
+def _edits(function: Node, assertions: AbstractSet[str]) -> Iterator[_Edit]:
     body = function.child_by_field_name("body")
     if body is None:
         return
     result = _result(function)
     labels = [_text(n) for n in _walk(body) if n.type == "statement_identifier" and _defines(n)]
-    for node in _walk(body):
+    for node in _walk(body, assertions):
         if node.type in _TESTED:
             yield from _negated(node)
         if node.type == "binary_expression":
@@ -155,7 +174,7 @@ def _edits(function: Node) -> Iterator[_Edit]:
         elif node.type == "goto_statement":
             yield from _label(node, labels)
         elif node.type == "compound_statement":
-            yield from _block(node, result)
+            yield from _block(node, result, assertions)
 
 
 def _replace(operator: str, node: Node, put: str) -> _Edit:
@@ -258,15 +277,15 @@ def _label(node: Node, labels: list[str]) -> Iterator[_Edit]:
             yield _Edit("label", node, target.start_byte, target.end_byte, labels[other], new)
 
 
-def _block(block: Node, result: str) -> Iterator[_Edit]:
+def _block(block: Node, result: str, assertions: AbstractSet[str]) -> Iterator[_Edit]:
     inner = [child for child in block.named_children if child.type != "comment"]
     for place, statement in enumerate(inner):
-        if statement.has_error:
+        if statement.has_error or _called(statement) in assertions:
             continue
         operator = _loss(statement)
         if operator:
             yield _replace(operator, statement, ";")
-        if place + 1 < len(inner):
+        if place + 1 < len(inner) and _called(inner[place + 1]) not in assertions:
             yield from _exchanged(statement, inner[place + 1])
     first = next((one for one in inner if one.type != "declaration"), None)
     if first is not None and first.type not in _LEAVING:

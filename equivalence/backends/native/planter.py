@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -108,18 +109,35 @@ class NativePlanter:
     """Plants bugs in the hosted files of a series on a tree.
 
     ``limit`` bounds how many mutants of a pair are tried: the others are counted. Which ones is
-    drawn from a fixed seed.
+    drawn from a fixed seed. Calls of ``assertions`` are left alone.
     """
 
-    def __init__(self, tier: NativeTier, limit: int | None = None) -> None:
-        self._tier, self._limit = tier, limit
+    def __init__(
+        self,
+        tier: NativeTier,
+        limit: int | None = None,
+        assertions: AbstractSet[str] = frozenset(),
+    ) -> None:
+        self._tier, self._limit, self._assertions = tier, limit, assertions
         self._workshops: dict[int, NativeWorkshop] = {}
 
     def touched(self, before: int, after: int) -> Sequence[CMutant]:
         """Mutants of the functions that a pair of steps touches."""
         changes = self._tier.changes(before, after)
         names = [c.function for c in changes.functions if c.role in ("changed", "added")]
-        return mutants_in(self._tier.tree(after), names)
+        return self.named(after, names)
+
+    def has(self, step: int, function: str) -> bool:
+        """Whether a hosted file of a step defines a function."""
+        return has_function(self._tier.tree(step), function)
+
+    def named(self, step: int, functions: Sequence[str]) -> Sequence[CMutant]:
+        """Mutants of functions of a step."""
+        return mutants_in(self._tier.tree(step), functions, self._assertions)
+
+    def mark(self, step: int) -> str:
+        """The keys of the hosted files' objects."""
+        return str(sorted(self._tier.image(step).keys.items()))
 
     def chosen(self, mutants: Sequence[Mutant]) -> Sequence[Mutant]:
         """Those that are tried."""
@@ -135,14 +153,16 @@ class NativePlanter:
         return self._workshops[step]
 
 
-def mutants_in(tree: KernelTree, names: Sequence[str]) -> list[CMutant]:
+def mutants_in(
+    tree: KernelTree, names: Sequence[str], assertions: AbstractSet[str] = frozenset()
+) -> list[CMutant]:
     """All mutants of functions that the hosted files of a tree define."""
     texts = {file: (tree.root / file).read_bytes() for file in HOSTED}
     return [
         mutant
         for name in dict.fromkeys(names)
         for file, text in texts.items()
-        for mutant in c_mutants_of(file, text, name)
+        for mutant in c_mutants_of(file, text, name, assertions)
     ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from equivalence import mutate
+from equivalence.cli.planting import Budget
 from models.schema.result import parse_result
 from tests.equivalence.cli.program import AGREEING, FOLDER, Program
 
@@ -71,7 +72,7 @@ def test_what_cannot_be_mutated_is_refused(
 
 def test_a_long_run_tells_the_score(equivcheck: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("equivalence.cli.run.PROFILES", {"quick": 500, "ci": 600})
-    monkeypatch.setattr("equivalence.cli.run.PLANTING", {"ci": 300})
+    monkeypatch.setattr("equivalence.cli.planting.PROFILES", {"ci": Budget(300, 0, 100, 1)})
     equivcheck("run", *PORTED, "--profile", "ci", "--jobs", "1", "--out", "out")
     result = parse_result(Path("out/result.json").read_text())
     mutants = result.pairs[-1].evidence.mutants
