@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from equivalence.backends.native.mails import PatchSeries
 from equivalence.backends.native.mutants import CMutant, c_mutants_of, functions_of
 from equivalence.backends.native.planter import NativePlanter, NativeWorkshop
-from equivalence.backends.native.series import PatchSeries
 from equivalence.backends.native.tier import NativeTier
 from equivalence.backends.native.tree import KernelTree
 from equivalence.mutate import Hunter, Plan, RefusedError
