@@ -31,6 +31,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from equivalence.ahead import Drawer
 from equivalence.search import Session
 from equivalence.subject import Generator
 
@@ -138,6 +139,7 @@ def _machine(session: Session, generator: Generator, budget: int) -> type[RuleBa
             self.steps = 0
             self.begun = False
             self.going = True
+            self.drawer = Drawer(session, generator)
 
         @initialize(one=st.integers(0, _WORDS - 1), two=st.integers(0, _WORDS - 1))
         def begin(self, one: int, two: int) -> None:
@@ -158,15 +160,19 @@ def _machine(session: Session, generator: Generator, budget: int) -> type[RuleBa
             if not self.going:
                 return
             self.steps += 1
-            op = generator.op(Random((self.words * 1000 + self.steps) * _WORDS + word), kind)
-            self.going = session.step(op)
+            rng = Random((self.words * 1000 + self.steps) * _WORDS + word)
+            self.going = self.drawer.draw(rng, kind)
             if session.failed:
                 raise _Found
-            generator.saw(op, session.outcome)
 
         def teardown(self) -> None:
             if self.begun:
+                failed = session.failed
+                if self.going:
+                    self.drawer.run()
                 session.end()
+                if session.failed and not failed:
+                    raise _Found
 
     for kind in session.subject.ops:
         setattr(Machine, f"op_{kind}", _rule(kind))

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Final
 
+from equivalence.ahead import Drawer
 from equivalence.search import Session
 from equivalence.subject import Generator, OpSpec
 from models.schema.trace import Op, Scalar, Trace
@@ -57,6 +58,15 @@ def sample(
 def _run(
     session: Session, generator: Generator, rng: Random, planned: Sequence[Op], length: int
 ) -> None:
+    if session.ahead:
+        drawer = Drawer(session, generator)
+        going = drawer.run(planned)
+        for _ in range(length - len(planned)):
+            if not going:
+                return
+            going = drawer.draw(rng)
+        drawer.run()
+        return
     step, saw, draw, lockstep = session.step, generator.saw, generator.op, session.lockstep
     for op in planned:
         if not step(op):

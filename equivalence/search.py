@@ -8,14 +8,23 @@ processes and added up in a fixed order, so that results do not depend on timing
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
 from equivalence.driver import ALIVE, FaultError, Lockstep
 from equivalence.schedule import Schedule, parse_schedule
-from equivalence.subject import Concurrent, Evidence, Goal, Observation, Subject, System, WorldError
+from equivalence.subject import (
+    Concurrent,
+    Evidence,
+    Goal,
+    Observation,
+    Ran,
+    Subject,
+    System,
+    WorldError,
+)
 from models.schema.divergence import Divergence
 from models.schema.outcome import Outcome
 from models.schema.trace import Args, Op, Scalar, Trace
@@ -135,9 +144,16 @@ class Session:
         self._thorough = False
         #: Whether the trace that runs now diverged or showed a fault.
         self.failed = False
+        #: Whether to draw operations ahead of their outcomes, to run several in one call.
+        self.ahead = lockstep.in_batches
         for system in self._sides:
             if isinstance(system, Evidence):
                 system.forget()
+
+    @property
+    def going(self) -> bool:
+        """Whether the trace that runs now can go on."""
+        return not (self.failed or self.lockstep.dead)
 
     @property
     def outcome(self) -> Outcome:
@@ -189,6 +205,58 @@ class Session:
             self._fault(error)
             return False
         return not lockstep.dead
+
+    def steps(self, ops: Sequence[Op]) -> Sequence[Outcome]:
+        """Run operations in one call where the sides can; the outcomes of those that ran.
+
+        Whether the trace can go on is told by ``going``.
+        """
+        if not (self.ahead and not self._thorough):
+            return list(self._one_by_one(ops))
+        lockstep = self.lockstep
+        try:
+            ran = lockstep.steps(ops)
+        except FaultError as error:
+            self._ops += ops
+            self._fault(error)
+            return ()
+        if ran is None:
+            return self._closer(ops)
+        self._ran(ran)
+        outcomes = ran.outcomes
+        counts, goals = self.findings.outcomes, self._goals
+        for op, outcome in zip(ops, outcomes, strict=False):
+            self._ops.append(op)
+            counts[op.kind, outcome.errno or outcome.signal or outcome.ending] += 1
+            if outcome.warnings or outcome.fatal:
+                self._speaking(outcome)
+            if goals:
+                self._ask_goals(op, outcome)
+        return outcomes
+
+    def _ran(self, ran: Ran) -> None:
+        """Several operations agreed: for who wants to know more."""
+
+    def _one_by_one(self, ops: Iterable[Op]) -> Iterator[Outcome]:
+        for op in ops:
+            going = self.step(op)
+            if self.failed:
+                return
+            yield self.lockstep.outcome
+            if not going:
+                return
+
+    def _closer(self, ops: Sequence[Op]) -> Sequence[Outcome]:
+        """The sides may differ somewhere in these operations: run the trace again up to here."""
+        try:
+            divergence = self.lockstep.run(self.trace())
+        except FaultError as error:
+            self._fault(error)
+            return ()
+        if divergence is not None:
+            self._diverged(divergence)
+            return ()
+        return list(self._one_by_one(ops))
 
     def step_together(self, ops: tuple[Op, ...], schedule: Schedule, *, stay: bool = False) -> bool:
         """Run operations together under one schedule; False when the trace cannot go on.
@@ -411,7 +479,7 @@ def _play(session: Session, trace: Trace) -> None:
             return
         if group and not session.step_together(group, schedule, stay=True):
             return
-    all(map(session.step, ops))
+    session.steps(ops)
 
 
 def _by_kind(goals: Iterable[Goal]) -> dict[str | None, list[Goal]]:

@@ -87,6 +87,36 @@ class Evidence(Protocol):
         """Forget what was covered and counted, so that the next search is measured alone."""
 
 
+class Ran(Protocol):
+    """What several operations came to."""
+
+    @property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Of each operation, up to the first that is fatal."""
+
+    def agrees(self, other: Any, relation: Relation) -> bool:
+        """Whether outcomes and states of both are surely the same, operation by operation; with
+        False they may be, and a closer look decides."""
+
+    def states(self, relation: Relation) -> tuple[Hashable, ...]:
+        """The digest after each operation."""
+
+
+@runtime_checkable
+class Batch(Protocol):
+    """A system that runs several operations, a whole trace even, in one call."""
+
+    def send(self, ops: Sequence[Op], world: Args | None = None) -> None:
+        """Start running the operations, after booting ``world`` if one is given.
+
+        Raises:
+            WorldError: the world cannot boot.
+        """
+
+    def receive(self) -> Ran:
+        """Wait for them."""
+
+
 class Joint(Protocol):
     """What operations that ran together came to."""
 
@@ -174,6 +204,17 @@ class Generator(Protocol):
 
     def saw(self, op: Op, outcome: Outcome) -> None:
         """What the operation did on the first side."""
+
+
+@runtime_checkable
+class Ahead(Protocol):
+    """A generator that can go back, so that operations can be drawn before outcomes are known."""
+
+    def mark(self) -> object:
+        """What is remembered now."""
+
+    def back(self, mark: Any) -> None:
+        """Remember what was remembered at the mark, which is used up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,8 @@ def value_text(value: Any, limit: int = 120) -> str:
 def outcome_line(outcome: OutcomeText) -> str:
     """What an operation returned, in one line."""
     if outcome.ending != "returned":
-        words = [outcome.ending, f"({outcome.detail})" if outcome.detail else ""]
+        at = f", {outcome.place}" if outcome.place else ""
+        words = [outcome.ending, f"({outcome.detail}{at})" if outcome.detail else ""]
     elif outcome.signal is not None:
         code = f" (si_code {outcome.si_code})" if outcome.si_code is not None else ""
         words = [f"{outcome.signal}{code}"]

@@ -75,6 +75,7 @@ class OutcomeText(Model):
     ending: Text = "returned"
     detail: Text = ""
     warnings: tuple[Text, ...] = ()
+    place: Text = ""
 
 
 class FieldChange(Model):

@@ -220,3 +220,10 @@ def test_a_divergence_lists_a_bounded_number_of_fields() -> None:
     found = run(one, other, TAKE)
     assert found is not None
     assert len(found.differences) == MAX_DIFFERENCES
+
+
+def test_where_in_the_source_something_ended_is_not_compared() -> None:
+    """Code that only moved is the same code."""
+    one = Outcome(-1, ending="crash", detail="invalid access in f (a.c)", place="a.c:10")
+    assert one.alike(one._replace(place="a.c:11"))
+    assert not one.alike(one._replace(detail="invalid access in g (a.c)"))

@@ -17,9 +17,6 @@ from equivalence.backends.native.linker import link
 from equivalence.backends.native.neighbours import NEIGHBOURS
 from equivalence.backends.native.tree import HOSTED, KernelTree, open_tree
 
-#: Compiled without the kernel's headers changing anything in them, and only once.
-_PLAIN = frozenset({"host.c", "alloc.c", "quiet.c"})
-
 
 @dataclass(frozen=True, slots=True)
 class NativeImage:

@@ -11,8 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from equivalence.backends.native.encode import Encoder
-from equivalence.backends.native.system import Runner, Step, run_traces, schedule_of, world_of
-from equivalence.backends.native.worker import SECTIONS, Job, RawResult, RawTrace, Worker
+from equivalence.backends.native.system import (
+    Runner,
+    Step,
+    returned,
+    run_traces,
+    schedule_of,
+    world_of,
+)
+from equivalence.backends.native.worker import SECTIONS, Job, RawTrace, Worker
 from models.schema.trace import Trace
 
 
@@ -111,7 +118,7 @@ def _first(
             else None
             for raw in (left, right)
         ]
-        if ends[0] != ends[1] or _returned(a) != _returned(b):
+        if ends[0] != ends[1] or returned(a) != returned(b):
             names.append("outcome")
         if ends[0] is None and ends[1] is None:
             names += [
@@ -122,11 +129,6 @@ def _first(
         if names:
             return Difference(index, number, tuple(names))
     return None
-
-
-def _returned(result: RawResult) -> tuple[int | None, ...]:
-    one = result
-    return one.ending, one.ret, one.signal, one.si_code, one.value, one.warning_hash
 
 
 def explain(

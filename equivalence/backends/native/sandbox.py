@@ -53,6 +53,11 @@ def bubblewrap() -> str | None:
 
 def describe() -> str:
     """One line for the result: what keeps the code under test in."""
+    filtered = "no system calls but the shim's own" if filters() else "any system call"
+    return f"{_around()}; while it runs: {filtered}"
+
+
+def _around() -> str:
     if bubblewrap() is not None:
         return "bubblewrap (own namespaces, no network, read-only system) and resource limits"
     why = "bubblewrap is not installed or may not make namespaces here"
@@ -136,15 +141,26 @@ def confinement(
     return functools.partial(landlock.enter, read=seen, write=written, network=network)
 
 
-def limits(*, cpu_seconds: int, memory: bool = True) -> Callable[[], None]:
-    """What a child calls between fork and exec: bounds on time, memory and output."""
+def filters() -> bool:
+    """Whether this kernel can keep a process from all but some system calls."""
+    return Path("/proc/sys/kernel/seccomp/actions_avail").exists()
+
+
+def limits(*, cpu_seconds: int, data: int | None = None) -> Callable[[], None]:
+    """What a child calls between fork and exec: bounds on time, memory and output.
+
+    ``data`` bounds the memory that is its own and can be written to, where it reserves far more
+    addresses than it uses; else all addresses are bounded.
+    """
 
     def apply() -> None:
         _lower(resource.RLIMIT_CPU, cpu_seconds)
         _lower(resource.RLIMIT_CORE, 0)
         _lower(resource.RLIMIT_FSIZE, OUTPUT_BYTES)
-        if memory:
+        if data is None:
             _lower(resource.RLIMIT_AS, MEMORY_BYTES)
+        else:
+            _lower(resource.RLIMIT_DATA, data)
 
     return apply
 

@@ -21,6 +21,7 @@ from equivalence.backends.native.worker import (
     Fatal,
     Job,
     RawResult,
+    RawRun,
     RawSchedule,
     RawTrace,
     Worker,
@@ -198,11 +199,13 @@ class Runner:
             if event.op == number and event.kind == 1
         )
         if fatal is not None and fatal.op == number:
+            detail, place = self._where(fatal, events)
             return Outcome(
                 ret=-1,
                 ending=_ending(fatal.ending),
-                detail=self._where(fatal, events),
+                detail=detail,
                 warnings=warnings,
+                place=place,
             )
         if ENDINGS[result.ending] == "refused":
             return REFUSED
@@ -217,15 +220,19 @@ class Runner:
             return Outcome(ret=-1, errno=errno_name(-result.ret), warnings=warnings)
         return Outcome(value=result.value, warnings=warnings)
 
-    def _where(self, fatal: Fatal, events: Sequence[Event]) -> str:
-        """What ended the operation, and the function, file and line of the C."""
+    def _where(self, fatal: Fatal, events: Sequence[Event]) -> tuple[str, str]:
+        """What ended the operation in which function of the C; and its file and line."""
         bug = next((event for event in events if event.op == fatal.op and event.kind == 2), None)
         text = f"{bug.function}: {bug.text or 'BUG()'}" if bug is not None else fatal.text
         if ENDINGS[fatal.ending] == "corruption":
             text = f"corruption: {text}"
         hang = ENDINGS[fatal.ending] == "hang"
         place = self.places.blame(fatal.frames, interrupted=hang)
-        return f"{text} in {place}" if place is not None else text
+        if place is None:
+            return text, ""
+        return f"{text} in {place.function} ({place.file})", f"{place.file}:{place.line}" * bool(
+            place.line
+        )
 
 
 def schedule_of(trace: Trace) -> RawSchedule | None:
@@ -316,10 +323,81 @@ class Snapshot:
     world: Args
     past: tuple[Past, ...]
     encoder: Encoder
-    last: RawResult | None
+    last: RawRun | RawResult | None
     dead: bool
     session: int
     mark: int
+
+
+def _digest(result: RawResult, relation: Relation) -> tuple[int, ...]:
+    chosen = _USER_DIGEST if relation == "user" else _STATE_DIGEST
+    return tuple([result.digest[number] for number in chosen])
+
+
+def _latest(seen: RawRun | RawResult) -> RawResult:
+    return seen.results[-1] if isinstance(seen, RawRun) else seen
+
+
+class Ran:
+    """What several operations came to; decoded when it is asked for.
+
+    With ``booted`` the first result is the state after booting, which no operation made.
+    """
+
+    def __init__(self, runner: Runner, raw: RawRun, first: int, *, booted: bool) -> None:
+        self._runner, self._raw = runner, raw
+        self._first, self._booted = first, booted
+
+    @cached_property
+    def outcomes(self) -> tuple[Outcome, ...]:
+        """Of each operation, up to the first that is fatal."""
+        raw, outcome = self._raw, self._runner.outcome
+        made = [
+            outcome(result, raw.events, raw.fatal, number)
+            for number, result in enumerate(raw.results, start=self._first)
+        ]
+        return tuple(made[self._booted :])
+
+    @cached_property
+    def end(self) -> Outcome:
+        """What ended the system, if something did: while it booted, maybe."""
+        raw = self._raw
+        assert raw.fatal is not None
+        return self._runner.outcome(raw.results[-1], raw.events, raw.fatal, raw.fatal.op)
+
+    def states(self, relation: Relation) -> tuple[Hashable, ...]:
+        """The digest after each operation."""
+        results = self._raw.results[self._booted :]
+        return tuple([_digest(result, relation) for result in results])
+
+    def agrees(self, other: object, relation: Relation) -> bool:
+        """Whether both are the same, operation by operation: outcomes and compared states.
+
+        Where an operation that never ends was stopped is chance: two hangs agree.
+        """
+        if not isinstance(other, Ran) or len(self._raw.blob) != len(other._raw.blob):
+            return False
+        ends = self._raw.fatal, other._raw.fatal
+        if ends != (None, None):
+            if ends[0] is None or ends[1] is None:
+                return False
+            one, two = self.end, other.end
+            if not (one.ending == two.ending == "hang" or one.alike(two)):
+                return False
+        if self._raw.blob == other._raw.blob:
+            return True
+        if relation == "effects":
+            return False
+        pairs = zip(self._raw.results, other._raw.results, strict=True)
+        return all(
+            returned(one) == returned(two) and _digest(one, relation) == _digest(two, relation)
+            for one, two in pairs
+        )
+
+
+def returned(one: RawResult) -> tuple[int | None, ...]:
+    """What an operation gave back, without the state behind it."""
+    return one.ending, one.ret, one.signal, one.si_code, one.value, one.warning_hash
 
 
 class NativeSystem:
@@ -343,7 +421,9 @@ class NativeSystem:
         self._marks: list[tuple[int, int]] = []
         self._marked = 0
         self._dead = False
-        self._last: RawResult | None = None
+        self._last: RawRun | RawResult | None = None
+        self._sent: tuple[int, bool] | None = None
+        self._end = ""
         self._session = 0
         self._room = _FIRST_OPS
 
@@ -370,21 +450,76 @@ class NativeSystem:
         self._replay(world, [])
 
     def _replay(self, world: Args, past: Sequence[Past], room: int = _FIRST_OPS) -> None:
-        translated = world_of(world)
-        self.close_session()
-        worker = self._runner.worker(translated)
-        worker.open_session(Job(b"", translated.numbers, seconds=self._seconds), room)
-        self._room = room
-        self._session = worker.session
-        self._worker, self._world = worker, dict(world)
-        self._encoder = Encoder()
-        self._past, self._count, self._dead, self._last = [], 0, False, None
-        self._marks = []
-        for done in past:
+        together = next((n for n, one in enumerate(past) if not isinstance(one, Op)), len(past))
+        ops = [one for one in past[:together] if isinstance(one, Op)]
+        self._open(world, ops, room)
+        self.receive()
+        for done in past[together:]:
             if isinstance(done, Op):
                 self.apply(done)
             else:
                 self.apply_together(*done)
+
+    def send(self, ops: Sequence[Op], world: Args | None = None) -> None:
+        """Start running operations, in ``world`` if one is given: one call for all of them.
+
+        Raises:
+            WorldError: the world cannot boot, or the session would be too long.
+            WorkerError: the worker broke.
+        """
+        if world is not None:
+            self._open(world, ops, _FIRST_OPS)
+        elif self._dead or self._worker is None:
+            self._sent = None
+        else:
+            self._resume()
+            self._make_room(len(ops))
+            first = self._count + 1
+            records = self._encoder.encode_all(ops)
+            self._past += ops
+            self._count += len(ops)
+            self._worker.session_send(first, records)
+            self._sent = first, False
+
+    def _open(self, world: Args, ops: Sequence[Op], room: int) -> None:
+        translated = world_of(world)
+        self.close_session()
+        room = max(room, min(2 * len(ops), _SESSION_OPS))
+        if len(ops) > _SESSION_OPS:
+            msg = f"a native session has room for {_SESSION_OPS} operations; use whole traces"
+            raise WorldError(msg)
+        worker = self._runner.worker(translated)
+        self._encoder = Encoder()
+        records = self._encoder.encode_all(ops)
+        worker.open_session(Job(records, translated.numbers, seconds=self._seconds), room)
+        self._room, self._session = room, worker.session
+        self._worker, self._world = worker, dict(world)
+        self._past, self._count, self._marks = list(ops), len(ops), []
+        self._dead, self._last, self._end = False, None, ""
+        self._sent = 0, True
+
+    def receive(self) -> Ran:
+        """What came of what was sent; after a fatal outcome the system stays dead.
+
+        Raises:
+            WorkerError: the worker broke.
+        """
+        if self._sent is None or self._worker is None:
+            return Ran(self._runner, RawRun(b""), 0, booted=False)
+        first, booted = self._sent
+        self._sent = None
+        raw = self._last = self._worker.session_receive()
+        ran = Ran(self._runner, raw, first, booted=booted)
+        if raw.fatal is not None:
+            self._die(ran.end)
+            unrun = self._count - raw.fatal.op
+            del self._past[len(self._past) - unrun :]
+            self._count -= unrun
+        return ran
+
+    def _die(self, end: Outcome) -> None:
+        self._dead = True
+        self._end = f"{end.ending}: {end.detail}"
 
     def _resume(self) -> None:
         """If another system took the worker meanwhile, come back to where this one was."""
@@ -408,17 +543,8 @@ class NativeSystem:
         """Run one operation; after a fatal outcome the system stays dead and refuses the rest."""
         if self._dead or self._worker is None:
             return REFUSED
-        self._resume()
-        self._make_room(1)
-        record = self._encoder.encode(op)
-        self._past.append(op)
-        self._count += 1
-        raw = self._worker.session_step(self._count, record)
-        outcome = self._runner.outcome(raw.results[0], raw.events, raw.fatal, self._count)
-        self._last = raw.results[0]
-        if raw.fatal is not None:
-            self._dead = True
-        return outcome
+        self.send((op,))
+        return self.receive().outcomes[0]
 
     def _make_room(self, more: int) -> None:
         needed = self._count + more
@@ -445,7 +571,6 @@ class NativeSystem:
         results, raw = self._worker.session_together(schedule, records)
         passed = self._worker.together(self._runner.symbols)
         self._last = results[-1]
-        self._dead = raw.fatal is not None
         outcomes: list[Outcome] = []
         for task, result in enumerate(results):
             number = schedule.at + task
@@ -454,6 +579,8 @@ class NativeSystem:
                 outcomes.append(Outcome(-1, ending=_ending(raw.fatal.ending), detail=detail))
             else:
                 outcomes.append(self._runner.outcome(result, raw.events, raw.fatal, number))
+        if raw.fatal is not None:
+            self._die(next(outcome for outcome in outcomes if outcome.fatal))
         return Together(tuple(outcomes), passed.boundaries, passed.inversions)
 
     def observe(self) -> Observation:
@@ -468,20 +595,15 @@ class NativeSystem:
 
     def digest(self, relation: Relation) -> Hashable:
         """64-bit digests of the sections that ``relation`` compares."""
-        if self._dead or self._worker is None:
-            return "dead"
-        if self._last is None:
-            self._resume()
-            self._worker.session_look(0)
-            self._last = self._worker.session_result(0)
-        chosen = _USER_DIGEST if relation == "user" else _STATE_DIGEST
-        return tuple([self._last.digest[number] for number in chosen])
+        if self._dead or self._last is None:
+            return self._end
+        return _digest(_latest(self._last), relation)
 
     def drain_effects(self) -> tuple[str, ...]:
         """One word that stands for the ordered calls into the page allocator."""
         if self._last is None or self._dead:
             return ()
-        value = self._last.digest[SECTIONS.index("effects")]
+        value = _latest(self._last).digest[SECTIONS.index("effects")]
         return (f"buddy {value:016x}",)
 
     def state_key(self) -> Hashable:

@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -62,7 +63,8 @@ SHARED_BYTES: Final = 256 << 20
 COVERAGE_BYTES: Final = 1 << 20
 _TOGETHER_AT: Final = SHARED_BYTES - COVERAGE_BYTES - TOGETHER_BYTES
 _USABLE_BYTES: Final = _TOGETHER_AT
-MEMORY_PAGES: Final = (2 << 30) // 4096
+#: Bytes that a worker's process may make its own: the kernel refuses more.
+DATA_BYTES: Final = 768 << 20
 ENDINGS: Final = (
     "returned",
     "refused",
@@ -166,6 +168,29 @@ class RawTrace:
     blob: bytes  # the result records, for comparing two runs at once
 
 
+@dataclass(frozen=True)
+class RawRun:
+    """What the driver wrote for some operations of a session; read when it is asked for."""
+
+    blob: bytes
+    fatal: Fatal | None = None
+    events: tuple[Event, ...] = ()
+
+    @cached_property
+    def results(self) -> tuple[RawResult, ...]:
+        """One for each operation."""
+        return tuple(
+            [
+                RawResult(
+                    ending, ret, number, code, value if has_value else None, warnings, hashed,
+                    tuple(digest), (),
+                )
+                for ending, ret, number, code, value, has_value, warnings, hashed, _, _, *digest
+                in _RESULT.iter_unpack(self.blob)
+            ]
+        )  # fmt: skip
+
+
 class Worker:
     """A running image."""
 
@@ -177,6 +202,11 @@ class Worker:
         """
         self._session_at = 0
         self._session_words = 0
+        #: Offsets of the session's operations, results and words.
+        self._session_head: tuple[int, ...] = ()
+        #: First and last operation that were asked for and not yet answered.
+        self._pending: tuple[int, int] | None = None
+        self._ended = False
         #: A process that was forked later must leave this one's worker alone.
         self.owner = os.getpid()
         #: Rises with every session, so that who shares a worker knows whose it is.
@@ -184,8 +214,9 @@ class Worker:
         self._descriptor = os.memfd_create("equivcheck-native", os.MFD_CLOEXEC)
         os.ftruncate(self._descriptor, SHARED_BYTES)
         self._memory = mmap.mmap(self._descriptor, SHARED_BYTES)
-        command = [image, str(SHARED_BYTES), str(nodes), str(int(giant))]
-        apply_limits = sandbox.limits(cpu_seconds=24 * 3600, memory=False)
+        filtered = str(int(sandbox.filters()))
+        command = [image, str(SHARED_BYTES), str(nodes), str(int(giant)), filtered]
+        apply_limits = sandbox.limits(cpu_seconds=24 * 3600, data=DATA_BYTES)
         descriptor = self._descriptor
 
         def child() -> None:
@@ -193,16 +224,20 @@ class Worker:
             apply_limits()
 
         folder = os.path.dirname(image)
+        # Nobody reads this pipe while the worker runs: what does not fit is lost, not waited for.
+        self._errors, errors = os.pipe()
+        os.set_blocking(errors, False)
         words = sandbox.wrap(command, read=[Path(folder)], system=False)
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=errors,
             preexec_fn=child,
             pass_fds=(3,),
             bufsize=0,
         )
+        os.close(errors)
         if self._reply(20.0) != _HELLO:
             raise WorkerError("the native worker did not start: " + self._last_words())
 
@@ -228,17 +263,18 @@ class Worker:
         if process.poll() is None:
             process.kill()
         process.wait()
-        for stream in (process.stdin, process.stdout, process.stderr):
+        for stream in (process.stdin, process.stdout):
             if stream is not None:
                 stream.close()
         if not self._memory.closed:
             self._memory.close()
             os.close(self._descriptor)
+            os.close(self._errors)
 
     def _last_words(self) -> str:
         self._process.kill()
-        assert self._process.stderr is not None
-        return self._process.stderr.read(4000).decode(errors="replace").strip() or "no message"
+        self._process.wait()
+        return os.read(self._errors, 4000).decode(errors="replace").strip() or "no message"
 
     def _reply(self, seconds: float) -> int | None:
         """The worker's next word; None if it died or took too long."""
@@ -250,20 +286,8 @@ class Worker:
             if ready:
                 data = os.read(stream.fileno(), 8)
                 return int(struct.unpack("<Q", data)[0]) if len(data) == 8 else None
-            if time.monotonic() > deadline or self._resident() > MEMORY_PAGES:
+            if time.monotonic() > deadline:
                 return None
-
-    def _resident(self) -> int:
-        """Base pages that the worker and everything below it hold, as far as can be seen."""
-        total, waiting = 0, [self._process.pid]
-        while waiting:
-            pid = waiting.pop()
-            try:
-                total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-                waiting += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-            except (OSError, ValueError, IndexError):
-                continue
-        return total
 
     def run(self, jobs: Sequence[Job], *, decode: bool = True) -> list[RawTrace]:
         """Run traces, each in a child of its own.
@@ -315,7 +339,8 @@ class Worker:
     # A session: one trace whose operations come one at a time.
 
     def open_session(self, job: Job, capacity: int) -> None:
-        """Boot the job's world in a child of its own, with room for ``capacity`` operations.
+        """Boot the job's world in a child of its own, with room for ``capacity`` operations, and
+        run the job's operations: one call. :meth:`session_receive` tells what came of it.
 
         Raises:
             WorkerError: the worker died.
@@ -323,24 +348,47 @@ class Worker:
         self.close_session()
         self.session += 1
         self._session_words = 1 << 20
-        room = Job(bytes(RECORD_BYTES * capacity), job.world, seconds=job.seconds)
+        filled = job.ops + bytes(RECORD_BYTES * (capacity - job.count))
+        room = Job(filled, job.world, seconds=job.seconds)
         at = 8 * 1024
         size = self._room(room) + 8 * self._session_words
         if at + size > _USABLE_BYTES:
             msg = f"a session of {capacity} operations does not fit the shared memory"
             raise WorkerError(msg)
-        self._write(room, at, words=self._session_words)
+        self._write(room, at, words=self._session_words, ready=job.count)
         self._session_at = at
+        self._session_head = _HEAD.unpack_from(self._memory, at)[1:4]
         self._ask(at, 0)
-        if self._reply(20.0 + job.seconds) != 0:
-            raise WorkerError("the native session did not start: " + self._last_words())
+        self._pending = 0, job.count
 
-    def session_step(self, number: int, record: bytes) -> RawTrace:
-        """Run operation ``number`` (from 1); the trace holds its result alone."""
-        head = _HEAD.unpack_from(self._memory, self._session_at)
-        where = head[1] + (number - 1) * RECORD_BYTES
-        self._memory[where : where + RECORD_BYTES] = record
-        return self._session_ask(number, 0)
+    def session_send(self, first: int, records: bytes) -> None:
+        """Start the operations from number ``first`` (from 1) on; do not wait for them."""
+        where = self._session_head[0] + (first - 1) * RECORD_BYTES
+        self._memory[where : where + len(records)] = records
+        count = len(records) // RECORD_BYTES
+        self._ask(count << 32 | first, 6)
+        self._pending = first, first + count - 1
+
+    def session_receive(self) -> RawRun:
+        """Wait for what was sent: a result for each operation, up to one that ends the session.
+
+        After :meth:`open_session` the first result is the state after booting.
+
+        Raises:
+            WorkerError: the worker died.
+        """
+        assert self._pending is not None
+        first, last = self._pending
+        self._settle()
+        at = self._session_at
+        fatal, notes = self._notes(at, _HEAD.unpack_from(self._memory, at)[-1])
+        if self._ended:
+            self._session_at = 0
+        if fatal is not None:
+            last = min(last, fatal.op)
+        start = self._session_head[1] + first * _RESULT.size
+        end = self._session_head[1] + (last + 1) * _RESULT.size
+        return RawRun(self._memory[start:end], fatal, notes)
 
     def session_together(
         self, schedule: RawSchedule, records: Sequence[bytes]
@@ -354,12 +402,16 @@ class Worker:
         place = at + _ASKED.size
         self._memory[place : place + _SCHEDULE.size] = schedule.pack()
         last = schedule.at + schedule.tasks - 1
-        trace = self._session_ask(last, 3)
+        self._ask(last, 3)
+        self._settle()
+        fatal, notes = self._notes(at, _HEAD.unpack_from(self._memory, at)[-1])
         results = [
             self._result(head[2] + number * _RESULT.size, head[3], full=False)
             for number in range(schedule.at, last + 1)
         ]
-        return results, trace
+        if self._ended:
+            self._session_at = 0
+        return results, RawTrace((results[-1],), fatal, notes, b"")
 
     def session_mark(self) -> None:
         """Keep the present state, to be gone back to."""
@@ -383,35 +435,39 @@ class Worker:
             view.release()
 
     def session_look(self, number: int) -> tuple[int, ...]:
-        """The words of the present state."""
-        trace = self._session_ask(number, 1)
-        return trace.results[0].observation if trace.results else ()
+        """The words of the present state, after operation ``number``.
 
-    def session_result(self, number: int) -> RawResult:
-        """What the driver wrote for operation ``number``, once more."""
-        head = _HEAD.unpack_from(self._memory, self._session_at)
-        return self._result(head[2] + number * _RESULT.size, head[3], full=False)
+        Raises:
+            WorkerError: the worker died.
+        """
+        self._ask(number, 1)
+        self._pending = number, number
+        self._settle()
+        if self._ended:
+            self._session_at = 0
+            return ()
+        start, observations = self._session_head[1:]
+        return self._result(start + number * _RESULT.size, observations, full=True).observation
 
     def close_session(self) -> None:
         """End the session's child, if it still runs."""
+        if self._pending is not None:
+            self._settle()
+            if self._ended:
+                self._session_at = 0
         if self._session_at:
             self._ask(0, 2)
             self._reply(20.0)
             self._session_at = 0
             self.session += 1
 
-    def _session_ask(self, number: int, what: int) -> RawTrace:
-        self._ask(number, what)
+    def _settle(self) -> None:
+        """Wait for the answer to what was asked last."""
+        self._pending = None
         reply = self._reply(60.0)
         if reply is None:
             raise WorkerError("the native worker stopped: " + self._last_words())
-        at = self._session_at
-        head = _HEAD.unpack_from(self._memory, at)
-        fatal, notes = self._notes(at, head[-1])
-        if reply == 2:
-            self._session_at = 0
-        result = self._result(head[2] + number * _RESULT.size, head[3], full=what == 1)
-        return RawTrace((result,), fatal, notes, b"")
+        self._ended = reply == 2
 
     def _ask(self, first: int, second: int) -> None:
         assert self._process.stdin is not None
@@ -425,7 +481,7 @@ class Worker:
         size = _TRACE_BYTES + len(job.ops) + (job.count + 1) * _RESULT.size + 8 * words
         return (size + 4095) & ~4095
 
-    def _write(self, job: Job, offset: int, words: int | None = None) -> None:
+    def _write(self, job: Job, offset: int, words: int | None = None, ready: int = 0) -> None:
         ops = offset + _TRACE_BYTES
         results = ops + len(job.ops)
         observations = results + (job.count + 1) * _RESULT.size
@@ -433,7 +489,7 @@ class Worker:
         if words is None:
             words = (self._room(job) + offset - observations) // 8 if job.observe else 0
         flags = (_DIGEST if job.digest else 0) | (_LAST_ONLY if job.last_only else 0)
-        world = (*job.world, *([0] * (32 - len(job.world))))
+        world = (*job.world, *([0] * (31 - len(job.world))), ready)
         head = _ASKED.pack(
             job.count, ops, results, observations, words, flags, int(job.seconds * 1000), *world
         )

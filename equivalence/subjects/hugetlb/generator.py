@@ -13,7 +13,7 @@ from bisect import bisect
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from equivalence.subjects.hugetlb.ops import (
     CGROUPS,
@@ -234,6 +234,25 @@ class HugetlbGenerator:
         note = _NOTES.get(op.kind)
         if note is not None:
             note(self, op.args)
+
+    def mark(self) -> object:
+        """The names in play now."""
+        procs = {name: (dict(one.maps), list(one.fds)) for name, one in self._procs.items()}
+        lists = [list(names) for names in self._lists()]
+        return procs, lists, self._watched, self._pinned, self._last
+
+    def back(self, mark: Any) -> None:
+        """Remember the names that were in play at the mark."""
+        procs, lists, self._watched, self._pinned, self._last = mark
+        self._procs = {}
+        for name, (maps, fds) in procs.items():
+            self._procs[name] = process = _Process()
+            process.maps, process.fds = maps, fds
+        for names, before in zip(self._lists(), lists, strict=True):
+            names[:] = before
+
+    def _lists(self) -> tuple[list[str], ...]:
+        return self._mounts, self._cgroups, self._shms, self._guests
 
     def _begin(self, rng: Random) -> None:
         groups: dict[str, float] = {}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from equivalence.backends.native import sandbox
 from equivalence.backends.native.build import NativeImage, build
 from equivalence.backends.native.lockstep import compare, explain
 from equivalence.backends.native.system import NativeSystem, Runner, run_trace
@@ -70,30 +71,47 @@ POISONED = "*(volatile int *)0xdead000000000000UL = 1;"
 LOCK = "spin_lock(&hugetlb_lock); "
 ENQUEUE = ("enqueue_hugetlb_folio", "h->free_huge_pages++;")
 RELEASE = ("resv_map_release", "kfree(resv_map);")
+FORK = '{ long r; asm volatile("syscall" : "=a"(r) : "a"(57L) : "rcx", "r11", "memory"); }'
+#: How an operation ends, a word of the detail, the function that is named, and the edit.
 ENDINGS = (
-    ("crash", "enqueue_hugetlb_folio", _after(*ENQUEUE, POISONED)),
-    ("hang", "hugetlb_fault", _after(*ALLOC, "while (READ_ONCE(h->order)) barrier();")),
-    ("unmodelled", "free_huge_folio", _after(*FREE, "soft_offline_page(0, 0);")),
-    ("crash", "free_huge_folio", _after(*FREE, "spin_unlock(&hugetlb_lock);")),
-    ("deadlock", "alloc_hugetlb_folio", _after(*ALLOC, LOCK * 2)),
-    ("crash", "resv_map_release", _after(*RELEASE, "kfree(resv_map);")),
-    ("bug", "alloc_hugetlb_folio", _after(*ALLOC, "BUG_ON(idx == 0);")),
+    ("crash", "invalid memory", "enqueue_hugetlb_folio", _after(*ENQUEUE, POISONED)),
+    ("hang", "time limit", "hugetlb_fault",
+     _after(*ALLOC, "while (READ_ONCE(h->order)) barrier();")),
+    ("unmodelled", "soft_offline_page", "free_huge_folio",
+     _after(*FREE, "soft_offline_page(0, 0);")),
+    ("crash", "lock", "free_huge_folio", _after(*FREE, "spin_unlock(&hugetlb_lock);")),
+    ("deadlock", "", "alloc_hugetlb_folio", _after(*ALLOC, LOCK * 2)),
+    ("crash", "freed twice", "resv_map_release", _after(*RELEASE, "kfree(resv_map);")),
+    ("bug", "idx == 0", "alloc_hugetlb_folio", _after(*ALLOC, "BUG_ON(idx == 0);")),
+    ("crash", "memory limit", "alloc_hugetlb_folio",
+     _after(*ALLOC, "while (kmalloc(1 << 16, GFP_KERNEL));")),
+    ("crash", "memory limit", "alloc_hugetlb_folio",
+     _after(*ALLOC, "for (long i = 1; i; i++) *((long *)PAGE_OFFSET + i * 512) = i;")),
+    ("crash", "forbidden system call", "alloc_hugetlb_folio", _after(*ALLOC, f"for (;;) {FORK}")),
+    ("crash", "output limit", "alloc_hugetlb_folio",
+     _after(*ALLOC, 'for (long i = 0; i < 99999; i++) pr_err("x");')),
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("ending", "function", "edit"), ENDINGS, ids=[f"{e}-{f}" for e, f, _ in ENDINGS]
+    ("ending", "word", "function", "edit"),
+    ENDINGS,
+    ids=[f"{number}-{one[0]}" for number, one in enumerate(ENDINGS)],
 )
 def test_endings_are_attributed(
-    ending: str, function: str, edit: Edit, sources: dict[str, str], edited: Maker
+    ending: str, word: str, function: str, edit: Edit, sources: dict[str, str], edited: Maker
 ) -> None:
     """To the operation and the function of the C; and the run goes on."""
+    if "system call" in word and not sandbox.filters():
+        pytest.skip("this kernel has no seccomp")
     image: NativeImage = build(edited(recipes.apply(sources, [edit])))
-    steps = run_trace(image, TOUCH, seconds=0.5)
+    steps = run_trace(image, TOUCH, seconds=4 if "limit" in word and ending == "crash" else 0.5)
     last = steps[-1].outcome
     assert last.ending == ending, last
-    assert function in last.detail, last.detail
-    assert "mm/hugetlb.c" in last.detail
+    assert word in last.detail
+    assert f"{function} (mm/hugetlb.c)" in last.detail
+    if ending != "hang":
+        assert last.place.startswith("mm/hugetlb.c:")
     # the run goes on with the next trace
     assert run_trace(image, Trace("hugetlb", {}, TOUCH.ops[:1]))[-1].outcome.ret == 0
 

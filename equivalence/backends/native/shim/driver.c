@@ -725,7 +725,7 @@ static void run_one(struct nh_trace *trace, u64 i)
 	nh_current_op = i;
 	/* whoever goes back to an earlier state finds what it wrote before */
 	memset(nh_result, 0, sizeof(*nh_result));
-	nh_warnings = 0;
+	nh_warnings = nh_printed = 0;
 	nh_warning_hash = 0xcbf29ce484222325ULL;
 	ret = run_op(&ops[i - 1]);
 	nh_settle();
@@ -739,17 +739,18 @@ static void run_one(struct nh_trace *trace, u64 i)
 static bool looked;
 
 /* Operation i of the trace; result 0 is the state before the first. */
-void nh_step(struct nh_trace *trace, u64 i, bool look)
+static void step(struct nh_trace *trace, u64 i, bool look, bool words)
 {
 	nh_effects = 0;
+	nh_tick();
 	if (i)
 		run_one(trace, i);
 	else
 		nh_result = (struct nh_result *)(nh_shared + trace->result_offset);
-	if (look && i && nh_result->ending == NH_REFUSED && looked && !trace->observation_capacity)
+	if (look && i && nh_result->ending == NH_REFUSED && looked && !words)
 		nh_observe_again(nh_result, nh_result - 1);
 	else if (look)
-		nh_observe(trace, nh_result);
+		nh_observe(trace, nh_result, words);
 	looked = look;
 	trace->done = i;
 }
@@ -763,33 +764,45 @@ static void run_task(unsigned int task)
 }
 
 /* The operations of the schedule, all at once; the last one's result has the state. */
-void nh_step_together(struct nh_trace *trace, bool look)
+static void step_together(struct nh_trace *trace, bool look, bool words)
 {
 	u64 last = trace->schedule.at + trace->schedule.tasks - 1;
 
 	together = trace;
 	nh_effects = 0;
+	nh_tick();
 	nh_interleave(trace, run_task);
 	nh_current_op = last;
 	nh_settle();
 	nh_check_quiescent();
 	nh_result = (struct nh_result *)(nh_shared + trace->result_offset) + last;
 	if (look)
-		nh_observe(trace, nh_result);
+		nh_observe(trace, nh_result, words);
 	looked = look;
 	trace->done = last;
+}
+
+void nh_step(struct nh_trace *trace, u64 i, bool look)
+{
+	step(trace, i, look, false);
+}
+
+void nh_step_together(struct nh_trace *trace, bool look)
+{
+	step_together(trace, look, false);
 }
 
 void nh_look(struct nh_trace *trace, u64 i)
 {
 	trace->observation_used = 0;
-	nh_observe(trace, (struct nh_result *)(nh_shared + trace->result_offset) + i);
+	nh_observe(trace, (struct nh_result *)(nh_shared + trace->result_offset) + i, true);
 }
 
 void nh_run(struct nh_trace *trace)
 {
 	bool always = (trace->flags & NH_FLAG_DIGEST) || trace->observation_capacity;
 	bool last_only = trace->flags & NH_FLAG_LAST_ONLY;
+	bool words = trace->observation_capacity;
 	u64 i;
 
 	nh_begin(trace);
@@ -800,9 +813,9 @@ void nh_run(struct nh_trace *trace)
 		i += group ? trace->schedule.tasks - 1 : 0;
 		look = always && (!last_only || i == trace->ops);
 		if (group)
-			nh_step_together(trace, look);
+			step_together(trace, look, words);
 		else
-			nh_step(trace, i, look);
+			step(trace, i, look, words);
 	}
 }
 

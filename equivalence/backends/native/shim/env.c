@@ -82,8 +82,14 @@ void panic(const char *fmt, ...)
 	nh_fatal(NH_BUG, fmt, (u64)(unsigned long)__builtin_return_address(0));
 }
 
+/* What is printed goes nowhere, and no operation has a reason to print much. */
+#define MOST_LINES 10000
+u32 nh_printed;
+
 int _printk(const char *fmt, ...)
 {
+	if (++nh_printed > MOST_LINES)
+		nh_fatal(NH_CRASH, "output limit", 0);
 #ifdef NH_PRINTK
 	char line[256];
 	va_list args;

@@ -2,7 +2,7 @@
  * The process around the kernel's code: memory, signals, time limits, one child
  * per trace. No C library is linked, so that every name in the image is the
  * kernel's or ours. */
-#include "nh.h"
+#include "host.h"
 
 #define SYS_read 0
 #define SYS_write 1
@@ -22,34 +22,35 @@
 #define MAPPED (-1L)
 #define SHARED_FD 3
 
-static long call6(long number, long a, long b, long c, long d, long e, long f)
+/* The only place from which the process makes system calls. */
+__attribute__((__noinline__, __noclone__)) long nh_call(long number, long a, long b, long c, long d, long e,
+						long f)
 {
 	long ret;
 	register long r10 asm("r10") = d;
 	register long r8 asm("r8") = e;
 	register long r9 asm("r9") = f;
 
-	asm volatile("syscall"
+	asm volatile("syscall\n.globl nh_after_syscall\nnh_after_syscall:"
 		     : "=a"(ret)
 		     : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
 		     : "rcx", "r11", "memory");
 	return ret;
 }
 
-#define call3(n, a, b, c) call6(n, (long)(a), (long)(b), (long)(c), 0, 0, 0)
-#define call4(n, a, b, c, d) call6(n, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
+#define call3(n, a, b, c) nh_call(n, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+#define call4(n, a, b, c, d) nh_call(n, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
 
-/* Fixed places: addresses are the same in every run, so nothing that hashes an
- * address can differ between two runs of one trace. */
-char *nh_direct_map = (char *)0x100000000000UL;
-char *nh_vmemmap = (char *)0x180000000000UL;
-char *nh_arena = (char *)0x200000000000UL;
+char *nh_direct_map = (char *)NH_DIRECT_MAP;
+char *nh_vmemmap = (char *)NH_VMEMMAP;
+char *nh_arena = (char *)NH_ARENA;
 char *const nh_stack_low = (char *)0x280000000000UL;
-nh_u64 nh_arena_bytes = 1UL << 30;
+nh_u64 nh_arena_bytes = NH_ARENA_BYTES;
 struct nh_trace *nh_trace;
 char *nh_shared;
 nh_u32 nh_current_op;
 static unsigned long shared_bytes;
+static int filtered;
 
 static void stop(int status)
 {
@@ -66,10 +67,10 @@ void nh_log(const char *text)
 	call3(SYS_write, 2, text, length);
 }
 
-static void map_at(void *where, unsigned long bytes)
+void nh_map_at(void *where, unsigned long bytes, int rights)
 {
-	/* PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_ANONYMOUS|MAP_FIXED|MAP_NORESERVE */
-	long at = call6(SYS_mmap, (long)where, (long)bytes, 3, 0x4032, -1, 0);
+	/* MAP_PRIVATE|MAP_ANONYMOUS|MAP_FIXED|MAP_NORESERVE */
+	long at = nh_call(SYS_mmap, (long)where, (long)bytes, rights, 0x4032, -1, 0);
 
 	if (at != (long)where) {
 		nh_log("native worker: cannot reserve address space\n");
@@ -171,9 +172,16 @@ static void on_signal(int signal, int *info, struct host_ucontext *context)
 			   signal == 7                  ? "bus error" :
 			   signal == 4                  ? "invalid instruction" :
 			   signal == 8                  ? "division error" :
+			   signal == 24                 ? "time limit of the trace" :
+			   signal == 31                 ? "forbidden system call" :
 							  "signal";
+	int handed_out = signal == 11 && info[2] == 2 ? nh_hand_out(address) : 0;
 
-	record_fatal(signal == 14 || signal == 27 ? NH_HANG : NH_CRASH, text, address,
+	if (handed_out == 1)
+		return;
+	if (handed_out < 0)
+		text = "memory limit";
+	record_fatal(signal == 14 || signal == 24 || signal == 27 ? NH_HANG : NH_CRASH, text, address,
 		     context->gregs[16], context->gregs[10], (nh_u32)signal);
 	stop(0);
 }
@@ -184,7 +192,7 @@ extern void nh_restorer(void);
 static void catch_signals(void)
 {
 	static char alternate[65536] __attribute__((aligned(16)));
-	static const int numbers[] = { 4, 5, 7, 8, 11, 14, 27, 31 };
+	static const int numbers[] = { 4, 5, 7, 8, 11, 14, 24, 27, 31 };
 	struct {
 		void *base;
 		int flags;
@@ -275,28 +283,52 @@ static void mark(struct nh_trace *trace)
 	}
 }
 
-/* A session: operations come one at a time. A request is a number of the
- * operation and what to do: 0 run it, 1 write the state down, 2 end, 3 run those
- * of the schedule together, 4 keep the state, 5 go back so many marks. */
+/* Called before every operation: the limit is each operation's own. */
+void nh_tick(void)
+{
+	set_time_limit(nh_trace->time_limit_ms);
+}
+
+/* A session: operations come a few at a time. A request is a number and what to
+ * do: 0 run that operation, 1 write the state down, 2 end, 3 run those of the
+ * schedule together, 4 keep the state, 5 go back so many marks, 6 run several:
+ * the first is in the lower half of the number, how many in the upper half. */
 static void run_session(struct nh_trace *trace)
 {
-	nh_u64 request[2], reply = 0;
+	nh_u64 request[2], reply = 0, next = 1, ready = trace->ready;
+	_Bool digest = trace->flags & NH_FLAG_DIGEST ? 1 : 0;
 
 	nh_begin(trace);
 	nh_step(trace, 0, 1);
+	/* those that came with the request */
+	for (; ready; ready--)
+		nh_step(trace, next++, digest);
 	call3(SYS_write, 1, &reply, sizeof(reply));
 	while (read_all(request, sizeof(request)) && request[1] != 2) {
-		set_time_limit(trace->time_limit_ms);
-		if (request[1] == 5)
-			stop((int)request[0]);
-		if (request[1] == 4)
-			mark(trace);
-		else if (request[1] == 3)
+		nh_u64 first = request[0] & 0xffffffff, count = request[0] >> 32;
+
+		switch (request[1]) {
+		case 0:
+			nh_step(trace, first, digest);
+			break;
+		case 1:
+			nh_tick();
+			nh_look(trace, first);
+			break;
+		case 3:
 			nh_step_together(trace, 1);
-		else if (request[1])
-			nh_look(trace, request[0]);
-		else
-			nh_step(trace, request[0], trace->flags & NH_FLAG_DIGEST ? 1 : 0);
+			break;
+		case 4:
+			mark(trace);
+			break;
+		case 5:
+			stop((int)first);
+			break;
+		case 6:
+			for (; count; count--)
+				nh_step(trace, first++, digest);
+			break;
+		}
 		call3(SYS_write, 1, &reply, sizeof(reply));
 	}
 }
@@ -311,6 +343,7 @@ static nh_u64 run_child(nh_u64 offset, int session)
 		call3(SYS_prctl, 1, 9, 0); /* die with the parent */
 		nh_trace = trace;
 		catch_signals();
+		nh_confine();
 		set_time_limit(trace->time_limit_ms);
 		if (session)
 			run_session(trace);
@@ -387,23 +420,26 @@ void nh_main(long *stack)
 	char **argv = (char **)(stack + 1);
 	long at;
 
-	if (argc < 4) {
-		nh_log("native worker: expected the bytes of shared memory, nodes, 1G pages\n");
+	if (argc < 5) {
+		nh_log("native worker: expected bytes of shared memory, nodes, 1G pages, filter\n");
 		stop(64);
 	}
 	shared_bytes = parse_number(argv[1]);
 	nh_boot_nodes = (nh_u32)parse_number(argv[2]);
 	nh_boot_giant = (nh_u32)parse_number(argv[3]);
-	at = call6(SYS_mmap, 0x300000000000L, (long)shared_bytes, 3, 0x11, SHARED_FD, 0);
+	filtered = (int)parse_number(argv[4]);
+	at = nh_call(SYS_mmap, 0x300000000000L, (long)shared_bytes, 3, 0x11, SHARED_FD, 0);
 	if (at != 0x300000000000L) {
 		nh_log("native worker: cannot map the shared memory\n");
 		stop(65);
 	}
 	nh_shared = (char *)at;
-	map_at(nh_direct_map, 64UL << 30);
-	map_at(nh_vmemmap, 1UL << 30);
-	map_at(nh_arena, nh_arena_bytes);
-	map_at(nh_stack_low, NH_STACK_BYTES);
+	nh_reserve();
+	nh_map_at(nh_stack_low, NH_STACK_BYTES, 3);
+	if (filtered && nh_filter()) {
+		nh_log("native worker: cannot limit system calls\n");
+		stop(66);
+	}
 	asm volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall *%1\n\thlt" ::"r"(nh_stack_low + NH_STACK_BYTES - 64),
 		     "r"(serve)
 		     : "memory");

@@ -75,7 +75,8 @@ struct nh_trace {
 	nh_u64 ops, op_offset, result_offset, observation_offset;
 	nh_u64 observation_capacity; /* words; 0 means digests only */
 	nh_u64 flags, time_limit_ms;
-	nh_s64 world[32];
+	nh_s64 world[31];
+	nh_u64 ready; /* of a session: operations to run at once */
 	struct nh_schedule schedule;
 	/* out */
 	nh_u64 done, observation_used, event_count;
@@ -122,6 +123,7 @@ void nh_fatal(nh_u32 ending, const char *text, nh_u64 address)
 	__attribute__((noreturn, cold));
 void nh_unmodelled(const char *name) __attribute__((noreturn, cold));
 void nh_log(const char *text);
+void nh_tick(void);
 extern struct nh_trace *nh_trace;
 extern char *nh_shared;
 extern nh_u32 nh_current_op;

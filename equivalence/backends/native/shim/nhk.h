@@ -64,8 +64,8 @@ int nh_task_exit(struct task_struct *task);
 struct mm_struct *nh_dup_mm(struct task_struct *task, struct mm_struct *old);
 /* env.c */
 extern u64 nh_warning_hash;
-extern u32 nh_warnings;
+extern u32 nh_warnings, nh_printed;
 /* observe.c */
-void nh_observe(struct nh_trace *trace, struct nh_result *result);
+void nh_observe(struct nh_trace *trace, struct nh_result *result, bool words);
 void nh_observe_again(struct nh_result *result, const struct nh_result *before);
 #endif

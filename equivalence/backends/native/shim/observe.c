@@ -464,18 +464,18 @@ void nh_observe_again(struct nh_result *result, const struct nh_result *before)
 	result->digest[EFFECTS] = out.hash;
 }
 
-void nh_observe(struct nh_trace *trace, struct nh_result *result)
+void nh_observe(struct nh_trace *trace, struct nh_result *result, bool words)
 {
 	u64 *base = (u64 *)(nh_shared + trace->observation_offset);
 	unsigned int section;
 
-	if (trace->observation_capacity) {
+	if (words) {
 		out.at = base + trace->observation_used;
 		out.end = base + trace->observation_capacity;
 	} else {
 		out.at = NULL;
 	}
-	result->observation = trace->observation_used;
+	result->observation = words ? trace->observation_used : 0;
 	for (section = 0; section < NH_SECTIONS; section++) {
 		out.hash = 0x6e61746976650000ULL + section;
 		open_list();
