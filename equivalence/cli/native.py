@@ -14,6 +14,7 @@ from rich.text import Text
 
 from equivalence.backends.native.build import build
 from equivalence.backends.native.errors import MachineError, NativeError
+from equivalence.backends.native.hosting import check_boot
 from equivalence.backends.native.mails import PatchSeries
 from equivalence.backends.native.replayer import NativeReplayer
 from equivalence.backends.native.series import (
@@ -127,7 +128,9 @@ def native_system(tree: Path) -> NativeSystem:
         MachineStop: a program, space or a right is missing.
     """
     with _told(), consoles.err().status("Building the tree's huge page code"):
-        return NativeSystem(build(open_tree(tree)), seconds=HANG_SECONDS)
+        image = build(open_tree(tree))
+        check_boot(image)
+        return NativeSystem(image, seconds=HANG_SECONDS)
 
 
 def recordings_on(tree: Path, recordings: Sequence[Recording]) -> Calibration:

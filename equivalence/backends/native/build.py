@@ -98,7 +98,7 @@ def build(
     if image.is_file() and note.is_file():
         missing = tuple(json.loads(note.read_text()))
     else:
-        missing = _link(built, cache, image)
+        missing = _link(built, cache, image, found.root)
         with tempfile.TemporaryDirectory(prefix=".noting-", dir=cache) as name:
             partial = Path(name) / "note"
             partial.write_text(json.dumps(missing))
@@ -117,15 +117,17 @@ def build(
     )
 
 
-def _link(built: Sequence[Built], cache: Path, image: Path) -> tuple[str, ...]:
-    return link_named({one.unit.name: one.path for one in built}, cache, image)
+def _link(built: Sequence[Built], cache: Path, image: Path, tree: Path) -> tuple[str, ...]:
+    return link_named({one.unit.name: one.path for one in built}, cache, image, tree)
 
 
-def link_named(objects: Mapping[str, Path], scratch: Path, image: Path) -> tuple[str, ...]:
+def link_named(
+    objects: Mapping[str, Path], scratch: Path, image: Path, tree: Path
+) -> tuple[str, ...]:
     """Link objects by the names of their units; the names that got stubs.
 
     The linker script tells hosted objects by their names, so they are given names, in a folder of
-    their own in ``scratch``.
+    their own in ``scratch``. ``tree`` is where to look for what is missing.
 
     Raises:
         BuildError: they do not fit together.
@@ -136,4 +138,4 @@ def link_named(objects: Mapping[str, Path], scratch: Path, image: Path) -> tuple
             path = Path(folder) / f"{name}.o"
             path.symlink_to(target)
             named.append(path)
-        return link(named, (), image)
+        return link(named, (), image, tree)

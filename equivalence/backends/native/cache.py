@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -93,10 +94,15 @@ class FileHashes:
         self._known: dict[str, tuple[tuple[int, int, int], str]] = {}
 
     def of(self, path: str) -> str | None:
-        """The hash of a file's content; None if there is no such file."""
+        """The hash of a file's content; None if there is no such file, or none that stays so.
+
+        The path may come from code that is not trusted: no device, pipe or process is opened.
+        """
         try:
             found = os.stat(path)
-        except OSError:
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(found.st_mode) or path.startswith(("/proc/", "/sys/", "/dev/")):
             return None
         stamp = (found.st_mtime_ns, found.st_size, found.st_ino)
         known = self._known.get(path)

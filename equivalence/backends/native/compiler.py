@@ -83,6 +83,7 @@ _WARNINGS = [
 #: What a file may be read by without the compiler's list of files naming it.
 _UNLISTED = re.compile(rb"incbin|__has_include|__has_embed")
 
+_ERROR = re.compile(r"\b[Ee]rror:|out of memory|memory exhausted|signal terminated")
 _WARNING = re.compile(r"^([^:\n]+):\d+:\d+: warning: (.+)$", re.MULTILINE)
 
 
@@ -320,15 +321,14 @@ class Compiler:
 
 
 def _compile_error(unit: Unit, log: str) -> BuildError:
-    first = next((line for line in log.splitlines() if "error:" in line), "")
+    lines = [re.sub(r"/\S*/cc\w+\.s:\d+", "assembly", line) for line in log.splitlines()]
+    first = next((line for line in lines if _ERROR.search(line)), "the compiler was stopped")[:300]
     where = unit.source.removeprefix(f"{SHIM}/")
     if unit.source.startswith("/"):
         msg = (
-            f"the shim file {where} does not fit this tree: {first or 'no message'}; "
-            "a member or a prototype differs: add a version test there (docs/native.md)"
+            f"the shim file {where} does not fit this tree: {first.replace(str(SHIM), 'shim')}; "
+            "a header, a member or a prototype differs: add a version test there (docs/native.md)"
         )
     else:
-        msg = (
-            f"{where} does not compile: {first or log.strip()[-300:] or 'the compiler was stopped'}"
-        )
+        msg = f"{where} does not compile: {first}"
     return BuildError(msg, where=where, log=log)

@@ -15,8 +15,12 @@ from pathlib import Path
 from equivalence.backends.native import sandbox
 from equivalence.backends.native.cache import check_space, publish_file
 from equivalence.backends.native.configure import SHIM
+from equivalence.backends.native.definitions import definition_of
 from equivalence.backends.native.errors import BuildError
-from equivalence.backends.native.neighbours import FUNCTIONS_BY_ADDRESS
+from equivalence.backends.native.neighbours import FUNCTIONS_BY_ADDRESS, absent
+
+#: How many symbols a message names.
+_NAMED = 5
 
 _UNDEFINED = re.compile(r"undefined reference to `([^']+)'")
 #: The first definition of a name wins: hosted files, then the shim, then the neighbours.
@@ -33,7 +37,7 @@ _LINK = (
 )
 
 
-def link(objects: Sequence[Path], roots: Sequence[str], final: Path) -> tuple[str, ...]:
+def link(objects: Sequence[Path], roots: Sequence[str], final: Path, tree: Path) -> tuple[str, ...]:
     """Link ``objects`` into the executable ``final``; the names that got stubs, sorted.
 
     ``roots`` are kept although nothing refers to them. The first objects, whose names start with
@@ -58,7 +62,7 @@ def link(objects: Sequence[Path], roots: Sequence[str], final: Path) -> tuple[st
         trial = run("--noinhibit-exec", *map(str, objects))
         check_space(trial.stderr, "linking")
         missing = sorted(set(_UNDEFINED.findall(trial.stderr)))
-        _refuse_data(missing, objects, read)
+        _refuse_data(missing, objects, read, tree)
         stubs = scratch / "stubs.o"
         _assemble(missing, stubs)
         done = run(*map(str, objects), str(stubs))
@@ -71,18 +75,25 @@ def link(objects: Sequence[Path], roots: Sequence[str], final: Path) -> tuple[st
     return tuple(missing)
 
 
-def _refuse_data(missing: Sequence[str], objects: Sequence[Path], read: Sequence[Path]) -> None:
+def _refuse_data(
+    missing: Sequence[str], objects: Sequence[Path], read: Sequence[Path], tree: Path
+) -> None:
     """Raise unless every name is called somewhere: only a call proves it to be a function."""
     if not missing:
         return
     called = _called(objects, read)
     data = [name for name in missing if name not in called | FUNCTIONS_BY_ADDRESS]
     if data:
-        names = ", ".join(repr(name) for name in data)
+        names = [
+            f"'{name}'" + (f" (defined in {file})" if (file := definition_of(tree, name)) else "")
+            for name in data[:_NAMED]
+        ]
+        more = f" and {len(data) - _NAMED} more" if len(data) > _NAMED else ""
         msg = (
-            f"the tree refers to {names}, which no hosted or neighbouring file defines and "
-            "which is not known to be a function: define it in the shim's env.c, add the file "
-            "that defines it to neighbours.py, or, if it is a function, name it there"
+            f"the tree refers to {', '.join(names)}{more}, which no hosted or neighbouring file "
+            f"defines and which is not known to be a function{absent(tree)}: define it in the "
+            "shim's env.c, or in blank.c if it reads right as zero; add the file that defines it "
+            "to neighbours.py; or, if it is a function, name it there"
         )
         raise BuildError(msg, where=data[0])
 

@@ -6,6 +6,7 @@ version does not have is left out; where the shim defines a name too, the shim's
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 NEIGHBOURS: Final = [
@@ -157,3 +158,9 @@ FUNCTIONS_BY_ADDRESS: Final = frozenset(
         "bit_wait_io",
     ]
 )
+
+
+def absent(root: Path) -> str:
+    """Which of the neighbours a tree does not have, for a message about what that leads to."""
+    missing = [name for name in NEIGHBOURS if not (root / name).is_file()]
+    return f" (this tree has no {', '.join(missing)})" if missing else ""

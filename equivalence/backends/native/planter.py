@@ -88,7 +88,7 @@ class NativeWorkshop:
         compiler = Compiler(tree, self._configuration, cache_folder())
         made = compiler.compile_once(unit, folder)
         image = folder / "image"
-        stubs = link_named({**self._objects, unit.name: made}, folder, image)
+        stubs = link_named({**self._objects, unit.name: made}, folder, image, view)
         return replace(self._image, path=image, tree=view, unmodelled=stubs)
 
 

@@ -27,6 +27,7 @@ from equivalence.backends.native.configure import prepare
 from equivalence.backends.native.coverage import CoverageMap, Covered, lines_with_code
 from equivalence.backends.native.diffs import SourceHunk
 from equivalence.backends.native.errors import BuildError
+from equivalence.backends.native.hosting import check_boot
 from equivalence.backends.native.mails import PatchSeries
 from equivalence.backends.native.series import StepTree, fate_of, make_steps
 from equivalence.backends.native.system import NativeSystem, Runner
@@ -191,6 +192,11 @@ class NativeTier:
     def _try(self, step: int) -> None:
         try:
             image = self.image(step, coverage=True)
+            try:
+                check_boot(image)
+            except BuildError as error:
+                self._images[step, True] = str(error)
+                raise
             self._map(image)
             tree = self._steps[step].tree
             if tree is not None and len(self._steps) > 1:

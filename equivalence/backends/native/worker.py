@@ -239,7 +239,9 @@ class Worker:
         )
         os.close(errors)
         if self._reply(20.0) != _HELLO:
-            raise WorkerError("the native worker did not start: " + self._last_words())
+            said = self._last_words()
+            self.close()
+            raise WorkerError("the native worker did not start: " + said)
 
     def __enter__(self) -> Self:
         return self

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -80,17 +80,18 @@ def sources(tree: KernelTree) -> dict[str, str]:
 
 
 @pytest.fixture
-def edited(tree: KernelTree, scratch: Path) -> Callable[[dict[str, str]], KernelTree]:
-    """Makes a tree that differs from 6.12.117 in the given files."""
+def edited(tree: KernelTree, scratch: Path) -> Callable[[Mapping[str, str | None]], KernelTree]:
+    """Makes a tree that differs from 6.12.117 in the given files; those of None are deleted."""
     count = 0
 
-    def make(files: dict[str, str]) -> KernelTree:
+    def make(files: Mapping[str, str | None]) -> KernelTree:
         nonlocal count
         count += 1
         held = scratch / f"files{count}"
         for name, text in files.items():
             (held / name).parent.mkdir(parents=True, exist_ok=True)
-            (held / name).write_text(text)
+            if text is not None:
+                (held / name).write_text(text)
         view = scratch / f"tree{count}"
         make_view(tree.root, view, {name: held / name for name in files})
         return open_tree(view, [tree.root, scratch])
