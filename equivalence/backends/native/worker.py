@@ -219,15 +219,18 @@ class Worker:
         apply_limits = sandbox.limits(cpu_seconds=24 * 3600, data=DATA_BYTES)
         descriptor = self._descriptor
 
+        folder = [Path(os.path.dirname(image))]
+        confine = sandbox.confinement(read=folder, system=False)
+
         def child() -> None:
             os.dup2(descriptor, 3)
             apply_limits()
+            confine()
 
-        folder = os.path.dirname(image)
         # Nobody reads this pipe while the worker runs: what does not fit is lost, not waited for.
         self._errors, errors = os.pipe()
         os.set_blocking(errors, False)
-        words = sandbox.wrap(command, read=[Path(folder)], system=False)
+        words = sandbox.wrap(command, read=folder, system=False)
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
