@@ -7,6 +7,7 @@ of them was faster.
 
 from __future__ import annotations
 
+import gc
 import signal
 import threading
 import time
@@ -146,6 +147,8 @@ def _adopt(worker: Worker) -> None:
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _worker = worker
+    # What the parent made stays: looking through it for garbage again and again is in vain.
+    gc.freeze()
 
 
 def _run(job: Any) -> Any:

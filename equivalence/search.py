@@ -57,7 +57,7 @@ class Side:
 
     def points(self) -> Points:
         """All that was reached, inputs of predicates too: what is not among it is new."""
-        inputs = {f"predicate {p}": frozenset(map(str, counts)) for p, counts in self.rows.items()}
+        inputs = {inputs_of(p): frozenset(map(str, counts)) for p, counts in self.rows.items()}
         return {**self.covered, **inputs}
 
     def add(self, other: Side) -> None:
@@ -138,6 +138,8 @@ class Session:
         self._sides = (lockstep.before, lockstep.after)
         self._seen = (dict(seen[0]), dict(seen[1]))
         self._progress = [0, 0]
+        #: Of each side: predicate -> how many inputs it was seen with.
+        self._counted: tuple[dict[str, int], dict[str, int]] = ({}, {})
         self._world: Args = {}
         self._ops: list[Op] = []
         self._schedule = ""
@@ -292,10 +294,10 @@ class Session:
         findings = self.findings
         findings.ops += len(self._ops)
         if not (self.failed or self.lockstep.dead):
-            observation = self._check_invariants()
+            self._check_invariants()
             if len(findings.states) < MAX_STATES:
-                digest = blake2b(repr(observation).encode(), digest_size=8).digest()
-                findings.states.add(int.from_bytes(digest))
+                state = repr(self.lockstep.before.digest("state"))
+                findings.states.add(int.from_bytes(blake2b(state.encode(), digest_size=8).digest()))
         if self._new_points() and len(findings.novel) < MAX_NOVEL:
             findings.novel.append(self.trace())
 
@@ -316,20 +318,28 @@ class Session:
                 if progress == self._progress[place]:
                     continue
                 self._progress[place] = progress
-                self._note_reached(system, seen)
-                for function, points in Side.of(system).points().items():
+                reached = dict(system.covered())
+                counted = self._counted[place]
+                for predicate, counts in system.rows().items():
+                    if len(counts) != counted.get(predicate):
+                        counted[predicate] = len(counts)
+                        name = inputs_of(predicate)
+                        self._note_reached(predicate, counts, seen.get(name, frozenset()))
+                        reached[name] = frozenset(map(str, counts))
+                for function, points in reached.items():
                     known = seen.get(function, frozenset())
-                    if not points <= known:
-                        seen[function] = known | points
+                    if points is not known and not points <= known:
+                        # The same set, if it can be: then the next look at it is cheap.
+                        seen[function] = known | points if known - points else points
                         new = True
         return new
 
-    def _note_reached(self, system: Evidence, seen: Points) -> None:
-        for name, counts in system.rows().items():
-            known = seen.get(f"predicate {name}", frozenset())
-            for inputs in counts:
-                if str(inputs) not in known and (name, inputs) not in self.findings.reached:
-                    self.findings.reached[name, inputs] = self.trace()
+    def _note_reached(
+        self, predicate: str, counts: Iterable[tuple[Scalar, ...]], known: frozenset[str]
+    ) -> None:
+        for inputs in counts:
+            if str(inputs) not in known and (predicate, inputs) not in self.findings.reached:
+                self.findings.reached[predicate, inputs] = self.trace()
 
     def trace(self) -> Trace:
         """The trace that runs now, as far as it has come."""
@@ -347,11 +357,13 @@ class Session:
 
     def _ask_goals(self, op: Op, outcome: Outcome) -> None:
         for kind in (op.kind, None):
-            for goal in [g for g in self._goals.get(kind, ()) if g.reached(op, outcome)]:
+            if kind not in self._goals:
+                continue
+            for goal in [g for g in self._goals[kind] if g.reached(op, outcome)]:
                 self.findings.goals.add(goal.name)
                 self._goals[kind].remove(goal)
-                if not self._goals[kind]:
-                    del self._goals[kind]
+            if not self._goals[kind]:
+                del self._goals[kind]
 
     def _speaking(self, outcome: Outcome) -> None:
         for name, detail in outcome_defects(outcome):
@@ -480,6 +492,11 @@ def _play(session: Session, trace: Trace) -> None:
         if group and not session.step_together(group, schedule, stay=True):
             return
     session.steps(ops)
+
+
+def inputs_of(predicate: str) -> str:
+    """The name under which a predicate's inputs are kept beside the points of functions."""
+    return f"predicate {predicate}"
 
 
 def _by_kind(goals: Iterable[Goal]) -> dict[str | None, list[Goal]]:

@@ -35,6 +35,8 @@ class Recorder:
 
     def __init__(self) -> None:
         self._raw: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, str]] = set()
+        self._covered: dict[str, frozenset[str]] = {}
         self.points: dict[str, frozenset[str]] = {}
         self.rows: dict[str, Counter[tuple[Scalar, ...]]] = {}
 
@@ -58,14 +60,22 @@ class Recorder:
     def clear(self) -> None:
         """Forget what was reached and counted."""
         self._raw.clear()
+        self._told.clear()
+        self._covered.clear()
         self.rows.clear()
 
     def covered(self) -> dict[str, frozenset[str]]:
         """Function -> points reached so far."""
-        reached: dict[str, set[str]] = {name: set() for name in self.points}
-        for function, point in self._raw:
-            reached[function].add(point)
-        return {name: frozenset(points) for name, points in reached.items()}
+        covered = self._covered
+        if not covered:
+            covered.update(dict.fromkeys(self.points, frozenset()))
+        fresh: dict[str, set[str]] = {}
+        for function, point in self._raw - self._told:
+            fresh.setdefault(function, set()).add(point)
+        for function, points in fresh.items():
+            covered[function] |= points
+        self._told |= self._raw
+        return dict(covered)
 
 
 def instrument(

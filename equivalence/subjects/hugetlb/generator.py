@@ -136,6 +136,7 @@ class HugetlbGenerator:
         self._draws: dict[str, Callable[[], dict[str, Scalar]]] = {
             kind: getattr(self, f"_{kind}") for kind in self._kinds
         }
+        self._base = [(kind, OPS[kind].weight, kind in _KEPT) for kind in self._kinds]
         self._started = False
 
     def world(self, rng: Random) -> Args:
@@ -255,24 +256,24 @@ class HugetlbGenerator:
         return self._mounts, self._cgroups, self._shms, self._guests
 
     def _begin(self, rng: Random) -> None:
+        random = rng.random
         groups: dict[str, float] = {}
         for share, weight, kinds in _GROUPS:
-            factor = weight if rng.random() < share else 0.0
+            factor = weight if random() < share else 0.0
             for kind in kinds:
                 groups[kind] = max(factor, groups.get(kind, 0.0))
         for kind in self._favoured:
             groups[kind] = 4.0
+        factors, count, grouped = _FACTORS, len(_FACTORS), groups.get
         weights = [
-            OPS[kind].weight
-            * groups.get(kind, 1.0)
-            * (1.0 if kind in _KEPT else _FACTORS[int(rng.random() * len(_FACTORS))])
-            for kind in self._kinds
+            weight * grouped(kind, 1.0) * (1.0 if kept else factors[int(random() * count)])
+            for kind, weight, kept in self._base
         ]
         self._present = {k for k, w in zip(self._kinds, weights, strict=True) if w}
         self._weights = list(accumulate(weights))
         self._total = self._weights[-1]
-        self._prologue = (1, 1, 3, 3, 3)[int(rng.random() * 5)]
-        self._lone = rng.random() < 0.3
+        self._prologue = (1, 1, 3, 3, 3)[int(random() * 5)]
+        self._lone = random() < 0.3
         self._started = True
 
     # Drawing values: one call of random() each, as the sampler's cost is counted against the ops.

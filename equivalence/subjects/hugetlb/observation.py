@@ -214,9 +214,12 @@ def section_lists() -> Section:
     )
 
 
-def section_folios() -> Section:
-    """Every folio of the pools: where it is, its flags, counts, and what it is charged to."""
-    rows = []
+def section_folios() -> dict[str, Any]:
+    """Every folio of the pools: where it is, its flags, counts, and what it is charged to.
+
+    Its fields are named here and at once: there may be hundreds of folios.
+    """
+    named = {}
     for h in hstates:
         for head in (*h.hugepage_freelists, h.hugepage_activelist):
             link = head.next
@@ -224,31 +227,33 @@ def section_folios() -> Section:
                 folio = link.entry
                 assert folio is not None
                 mapping = folio.mapping
-                rows.append(
-                    (
-                        folio.canon,
-                        folio.nid,
-                        folio.hpg,
-                        folio.refcount,
-                        folio.mapcount,
-                        folio.pincount,
-                        (folio.locked, folio.uptodate, folio.dirty, folio.anon_exclusive),
-                        folio.hwpoison or folio.raw_hwp,
-                        folio.data,
-                        name_of_subpool(folio.subpool),
-                        name_of_cgroup(folio._hugetlb_cgroup),
-                        name_of_cgroup(folio._hugetlb_cgroup_rsvd),
-                        folio.memcg is not None,
-                        ""
-                        if mapping is None
-                        else "anon"
-                        if isinstance(mapping, AnonVma)
-                        else "file",
-                        folio.index,
-                    )
-                )
+                named[str(folio.canon)] = {
+                    "nid": folio.nid,
+                    "hpg": folio.hpg,
+                    "refcount": folio.refcount,
+                    "mapcount": folio.mapcount,
+                    "pincount": folio.pincount,
+                    "flags": {
+                        "locked": folio.locked,
+                        "uptodate": folio.uptodate,
+                        "dirty": folio.dirty,
+                        "anon_exclusive": folio.anon_exclusive,
+                    },
+                    "hwpoison": folio.hwpoison or folio.raw_hwp,
+                    "data": folio.data,
+                    "subpool": name_of_subpool(folio.subpool),
+                    "hugetlb_cgroup": name_of_cgroup(folio._hugetlb_cgroup),
+                    "hugetlb_cgroup_rsvd": name_of_cgroup(folio._hugetlb_cgroup_rsvd),
+                    "memcg": folio.memcg is not None,
+                    "mapping": ""
+                    if mapping is None
+                    else "anon"
+                    if mapping.__class__ is AnonVma
+                    else "file",
+                    "index": folio.index,
+                }
                 link = link.next
-    return tuple(rows)
+    return named
 
 
 def name_of_subpool(spool: Subpool | None) -> str:
@@ -465,7 +470,7 @@ def section_memory() -> Section:
 
 # ---- names for the fields ----
 
-#: Section -> names of the fields of a row; ``*`` in front: the row's first fields are its key.
+#: Section -> names of the fields of a row; ``*`` in front: the row's first fields, its key.
 FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "pool": ("*hstate", "nr", "free", "resv", "surplus", "overcommit"),
     "nodes": ("nr", "free", "surplus"),
@@ -475,23 +480,6 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "memcg": ("*cgroup", "current", "events", "events.local"),
     "hstates": ("max_huge_pages", "next_nid_to_alloc", "next_nid_to_free"),
     "lists": ("hugepage_freelists", "hugepage_activelist"),
-    "folios": (
-        "*folio",
-        "nid",
-        "hpg",
-        "refcount",
-        "mapcount",
-        "pincount",
-        "flags",
-        "hwpoison",
-        "data",
-        "subpool",
-        "hugetlb_cgroup",
-        "hugetlb_cgroup_rsvd",
-        "memcg",
-        "mapping",
-        "index",
-    ),
     "subpools": ("*mount", "count", "max_hpages", "used_hpages", "min_hpages", "rsv_hpages"),
     "inodes": (
         "*mount",
@@ -529,6 +517,15 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "page_tables": ("*proc", "*address", "folio", "write", "dirty", "uffd_wp", "special"),
 }
+#: Section -> how many fields are the key, and the names of the others.
+SHAPES: Final = {
+    name: (
+        sum(field.startswith("*") for field in fields),
+        tuple(field for field in fields if not field.startswith("*")),
+    )
+    for name, fields in FIELDS.items()
+}
+WITH_MAPS: Final = frozenset({"inodes", "vmas"})
 RESV_MAP: Final = (
     "regions",
     "adds_in_progress",
@@ -538,7 +535,6 @@ RESV_MAP: Final = (
     "reservation_counter",
     "pages_per_hpage",
 )
-FLAGS: Final = ("locked", "uptodate", "dirty", "anon_exclusive")
 COUNTERS: Final = (
     "current",
     "max",
@@ -563,7 +559,7 @@ def observe_sections() -> dict[str, Any]:
         "memcg": named_section("memcg", section_memcg()),
         "hstates": named_section("hstates", section_hstates()),
         "lists": named_section("lists", section_lists()),
-        "folios": named_section("folios", section_folios()),
+        "folios": section_folios(),
         "subpools": named_section("subpools", section_subpools()),
         "inodes": named_section("inodes", section_inodes()),
         "tasks": named_section("tasks", section_tasks()),
@@ -582,26 +578,20 @@ def named_section(name: str, rows: Section) -> Any:
         return named_cgroups(rows)
     if name == "memory":
         return {"free_frames": rows[0], "weights": rows[1], "failures": dict(rows[2])}
-    fields = FIELDS[name]
-    keys = [i for i, field in enumerate(fields) if field.startswith("*")]
-    named = {}
-    for number, row in enumerate(rows):
-        key = ".".join(str(row[i]) for i in keys) if keys else str(number)
-        named[key] = {
-            field: named_value(name, field, value)
-            for i, (field, value) in enumerate(zip(fields, row, strict=True))
-            if i not in keys
+    keys, fields = SHAPES[name]
+    if keys == 1:
+        named = {str(row[0]): dict(zip(fields, row[1:], strict=True)) for row in rows}
+    elif keys:
+        named = {
+            ".".join(map(str, row[:keys])): dict(zip(fields, row[keys:], strict=True))
+            for row in rows
         }
+    else:
+        named = {str(i): dict(zip(fields, row, strict=True)) for i, row in enumerate(rows)}
+    if name in WITH_MAPS:
+        for row in named.values():
+            row["resv_map"] = named_map(row["resv_map"])
     return named
-
-
-def named_value(section: str, field: str, value: Any) -> Any:
-    """A value that has parts with these named."""
-    if field == "resv_map":
-        return named_map(value)
-    if section == "folios" and field == "flags":
-        return dict(zip(FLAGS, value, strict=True))
-    return value
 
 
 def named_map(value: Section) -> Any:
