@@ -54,6 +54,14 @@ KINDS: Final = (
     "set_nr_hugepages_mempolicy",
     "pin",
     "unpin",
+    "uffd_register",
+    "uffd_unregister",
+    "uffd_copy",
+    "uffd_continue",
+    "uffd_poison",
+    "uffd_writeprotect",
+    "memfd_pin_folios",
+    "fail_copy",
 )
 
 #: Objects whose allocation can be made to fail; the driver tells them by their size.
@@ -115,6 +123,10 @@ _POLICY: Final = {
     "preferred_many": 5,
     "weighted_interleave": 6,
 }
+#: What to register for: missing pages 1, write protection 2, pages of the cache 4.
+_UFFD: Final = {"missing": 1, "wp": 2, "minor": 4, "all": 7}
+#: Copies that can be made to fail, as the driver numbers them.
+_COPIES: Final = ("user", "user_atomic", "page")
 _ABSENT: Final = -1
 _WORD = (1 << 64) - 1
 
@@ -129,6 +141,8 @@ _WORDS: Final = (
     ("mmap", "prot", frozenset(_PROT)),
     ("mmap", "type", frozenset(_TYPE)),
     ("fail_kmalloc", "what", frozenset(KMALLOCS)),
+    ("fail_copy", "what", frozenset(_COPIES)),
+    ("uffd_register", "mode", frozenset(_UFFD)),
 )
 
 
@@ -319,6 +333,21 @@ class Encoder:
             return [*place(), name("pin", args["pin"])]
         if kind == "unpin":
             return [proc(), name("pin", args["pin"])]
+        if kind == "uffd_register":
+            return [*place(), _UFFD[str(get("mode", "missing"))]]
+        if kind == "uffd_unregister":
+            return place()
+        if kind == "uffd_writeprotect":
+            return [*place(), int(bool(get("resolve")))]
+        if kind in ("uffd_copy", "uffd_continue", "uffd_poison"):
+            page, length = _int(args["page"]), _int(get("len", 1))
+            flags = [int(bool(get(key))) for key in ("cold", "wp") if kind == "uffd_copy" or key == "wp"]
+            return [proc(), name("map", args["map"]), page, length, *flags]
+        if kind == "memfd_pin_folios":
+            span = [_int(get("off", 0)), _int(args["len"])]
+            return [proc(), name("fd", args["fd"]), *span, name("pin", args["pin"])]
+        if kind == "fail_copy":
+            return [_COPIES.index(str(get("what", "user"))), _int(args["count"])]
         return []
 
 

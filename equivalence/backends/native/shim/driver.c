@@ -30,15 +30,6 @@ static struct nh_shm shms[SHMS];
 bool nh_cgroup_named[CGROUPS];
 struct nh_result *nh_result;
 
-enum kind {
-	OP_SPAWN, OP_FORK, OP_EXIT, OP_KILL, OP_MMAP, OP_MUNMAP, OP_MREMAP, OP_MPROTECT,
-	OP_TOUCH_READ, OP_TOUCH_WRITE, OP_MADVISE, OP_MBIND, OP_SET_MEMPOLICY, OP_MIGRATE_PAGES,
-	OP_SCHED_SETAFFINITY, OP_OPEN, OP_MEMFD_CREATE, OP_CLOSE, OP_FTRUNCATE, OP_FALLOCATE,
-	OP_UNLINK, OP_SHMGET, OP_SHMAT, OP_SHM_RMID, OP_MOUNT, OP_UMOUNT, OP_SET_NR,
-	OP_SET_OVERCOMMIT, OP_SET_NODE_NR, OP_CGROUP_CREATE, OP_CGROUP_RMDIR, OP_CGROUP_SET,
-	OP_CGROUP_ATTACH, OP_FAIL_BUDDY, OP_FAIL_KMALLOC, OP_DEMOTE, OP_SET_NR_MEMPOLICY, OP_PIN, OP_UNPIN, OP_KINDS
-};
-
 /* System calls by their one stable entry: the register block. */
 #define SYSCALL(name) extern long __x64_sys_##name(const struct pt_regs *regs)
 SYSCALL(munmap);
@@ -309,6 +300,8 @@ static long do_fork_op(struct nh_proc *parent, struct nh_proc *child)
 	*child = *parent;
 	child->task = task;
 	child->pins = NULL;
+	become(child);
+	nh_forget_context(child);
 	return 0;
 fail:
 	nh_task_exit(task);
@@ -323,6 +316,7 @@ static long do_spawn(struct nh_proc *proc)
 	memset(proc, 0, sizeof(*proc));
 	for (i = 0; i < FDS; i++)
 		proc->fd[i] = -1;
+	proc->faults = -1;
 	task->files = dup_fd(init_task.files, NULL);
 	task->mm = mm_alloc();
 	if (!task->mm || IS_ERR_OR_NULL(task->files)) {
@@ -370,7 +364,7 @@ static long fail_kmalloc(s64 count, s64 skip, s64 what)
 }
 
 /* Where a process keeps a pin, or the place after its last one. */
-static struct nh_pin **find_pin(struct nh_proc *proc, s64 name)
+struct nh_pin **nh_find_pin(struct nh_proc *proc, s64 name)
 {
 	struct nh_pin **at = &proc->pins;
 
@@ -398,7 +392,7 @@ static long pin(struct nh_proc *proc, unsigned long start, unsigned long pages, 
 	made->name = name;
 	made->count = pages;
 	made->next = NULL;
-	*find_pin(proc, name) = made;
+	*nh_find_pin(proc, name) = made;
 	return 0;
 }
 static void unpin(struct nh_pin **at)
@@ -406,7 +400,12 @@ static void unpin(struct nh_pin **at)
 	struct nh_pin *pin = *at;
 
 	*at = pin->next;
-	unpin_user_pages(pin->page, pin->count);
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+	if (pin->folios)
+		unpin_folios((struct folio **)pin->page, pin->count);
+	else
+#endif
+		unpin_user_pages(pin->page, pin->count);
 	kvfree(pin);
 }
 
@@ -505,6 +504,11 @@ static long run_op(const struct nh_op *op)
 		return 0;
 	case OP_FAIL_KMALLOC:
 		return fail_kmalloc(a[0], a[1], a[2]);
+	case OP_FAIL_COPY:
+		got = nh_fail_copy(a[0], a[1]);
+		if (got == NH_NO_OP)
+			REFUSE;
+		return got;
 	case OP_SHMGET:
 		if (a[0] < 0 || a[0] >= SHMS || shms[a[0]].used || a[1] > MAP_PAGES)
 			REFUSE;
@@ -550,7 +554,7 @@ static long run_op(const struct nh_op *op)
 	case OP_SET_NR_MEMPOLICY:
 		return pool_store(-1, a[2], "nr_hugepages_mempolicy", a[1]);
 	case OP_UNPIN: {
-		struct nh_pin **at = find_pin(proc, a[1]);
+		struct nh_pin **at = nh_find_pin(proc, a[1]);
 
 		if (!*at)
 			REFUSE;
@@ -585,6 +589,7 @@ static long run_op(const struct nh_op *op)
 		return 0;
 	case OP_CLOSE:
 	case OP_FTRUNCATE:
+	case OP_MEMFD_PIN_FOLIOS:
 	case OP_FALLOCATE: {
 		unsigned long unit;
 		int fd;
@@ -595,6 +600,14 @@ static long run_op(const struct nh_op *op)
 		unit = huge_page_size(hstate_inode(file_inode(files_lookup_fd_raw(proc->task->files, fd))));
 		if (op->kind == OP_FTRUNCATE)
 			return call(__x64_sys_ftruncate, fd, a[2] * unit, 0, 0, 0, 0);
+		if (op->kind == OP_MEMFD_PIN_FOLIOS) {
+			if (*nh_find_pin(proc, a[4]))
+				REFUSE;
+			got = nh_pin_file(proc, fd, a[2] * unit, a[3] * unit, a[4]);
+			if (got == NH_NO_OP)
+				REFUSE;
+			return got;
+		}
 		if (op->kind == OP_FALLOCATE)
 			return call(__x64_sys_fallocate, fd, a[2], a[3] * unit, a[4] * unit, 0, 0);
 		proc->fd[a[1]] = -1;
@@ -661,9 +674,19 @@ static long run_op(const struct nh_op *op)
 	case OP_MADVISE:
 		return call(__x64_sys_madvise, base + start * page, length * page, a[4], 0, 0, 0);
 	case OP_PIN:
-		if (*find_pin(proc, a[4]))
+		if (*nh_find_pin(proc, a[4]))
 			REFUSE;
 		return pin(proc, base + start * page, length * (page >> PAGE_SHIFT), a[4]);
+	case OP_UFFD_REGISTER:
+	case OP_UFFD_UNREGISTER:
+	case OP_UFFD_COPY:
+	case OP_UFFD_CONTINUE:
+	case OP_UFFD_POISON:
+	case OP_UFFD_WRITEPROTECT:
+		got = nh_extra_op(op, proc, base, page, start, length);
+		if (got == NH_NO_OP)
+			REFUSE;
+		return got;
 	case OP_MBIND:
 		return set_policy(proc, slot, start, length, a[4], a[5]);
 	case OP_MREMAP: {

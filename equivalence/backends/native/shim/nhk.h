@@ -35,6 +35,7 @@ struct nh_page_failure {
 	long skip, count; /* let this many pass, then fail so many; -1: for ever */
 };
 extern struct nh_page_failure nh_page_failure[NH_MAX_NODES];
+bool nh_page_copy_fails(void);
 extern unsigned long nh_huge_limit[NH_MAX_NODES]; /* 2M blocks a node may hand out */
 unsigned int nh_folio_name(unsigned long pfn);
 extern u64 nh_effects;

@@ -375,11 +375,23 @@ void clear_huge_page(struct page *page, unsigned long hint, unsigned int pages)
 	zero_word(page_folio(page));
 }
 #endif
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
+int folio_mc_copy(struct folio *to, struct folio *from)
+{
+	might_sleep();
+	if (nh_page_copy_fails())
+		return -EHWPOISON;
+	copy_page(page_address(&to->page), page_address(&from->page));
+	return 0;
+}
+#endif
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 5, 0)
 int copy_user_large_folio(struct folio *to, struct folio *from, unsigned long hint,
 			  struct vm_area_struct *vma)
 {
 	might_sleep();
+	if (nh_page_copy_fails())
+		return -EHWPOISON;
 	copy_page(page_address(&to->page), page_address(&from->page));
 	return 0;
 }
