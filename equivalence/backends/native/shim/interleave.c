@@ -299,7 +299,7 @@ void __wake_up_locked_key(struct wait_queue_head *head, unsigned int mode, void 
 	wake(head, mode, 1, key);
 }
 void __wake_up_locked_key_bookmark(struct wait_queue_head *head, unsigned int mode, void *key,
-				   void *bookmark)
+				   wait_queue_entry_t *bookmark)
 {
 	wake(head, mode, 1, key);
 }

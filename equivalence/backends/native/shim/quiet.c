@@ -10,6 +10,8 @@
 /* other CPUs */
 QUIET(__cpuhp_setup_state)
 QUIET(__cpuhp_setup_state_cpuslocked)
+/* devices: nobody opens them */
+QUIET(misc_register)
 /* log */
 QUIET(dump_page)
 QUIET(dump_stack)
