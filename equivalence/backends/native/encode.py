@@ -340,12 +340,13 @@ class Encoder:
         if kind == "uffd_writeprotect":
             return [*place(), int(bool(get("resolve")))]
         if kind in ("uffd_copy", "uffd_continue", "uffd_poison"):
-            page, length = _int(args["page"]), _int(get("len", 1))
-            flags = [int(bool(get(key))) for key in ("cold", "wp") if kind == "uffd_copy" or key == "wp"]
-            return [proc(), name("map", args["map"]), page, length, *flags]
+            first, pages = _int(args["page"]), _int(get("len", 1))
+            cold = [int(bool(get("cold")))] if kind == "uffd_copy" else []
+            target = [proc(), name("map", args["map"]), first, pages]
+            return [*target, *cold, int(bool(get("wp")))]
         if kind == "memfd_pin_folios":
-            span = [_int(get("off", 0)), _int(args["len"])]
-            return [proc(), name("fd", args["fd"]), *span, name("pin", args["pin"])]
+            fd, span = name("fd", args["fd"]), [_int(get("off", 0)), _int(args["len"])]
+            return [proc(), fd, *span, name("pin", args["pin"])]
         if kind == "fail_copy":
             return [_COPIES.index(str(get("what", "user"))), _int(args["count"])]
         return []
@@ -370,6 +371,10 @@ def _nodes(value: Scalar | None) -> int:
     return mask
 
 
+#: Where Linux on x86-64 and Python's table of the machine differ.
+_ERRNOS: Final = {errno.EOPNOTSUPP: "EOPNOTSUPP", 133: "EHWPOISON"}
+
+
 def errno_name(number: int) -> str:
     """The name Linux gives an errno."""
-    return "EOPNOTSUPP" if number == errno.EOPNOTSUPP else errno.errorcode.get(number, str(number))
+    return _ERRNOS.get(number) or errno.errorcode.get(number, str(number))

@@ -76,6 +76,9 @@ static struct file *context(struct nh_proc *proc)
 			    UFFD_FEATURE_MINOR_HUGETLBFS | UFFD_FEATURE_WP_HUGETLBFS_SHMEM |
 			    UFFD_FEATURE_PAGEFAULT_FLAG_WP,
 	};
+#ifdef UFFD_FEATURE_POISON
+	api.features |= UFFD_FEATURE_POISON;
+#endif
 	struct pt_regs regs = { .di = O_CLOEXEC };
 	struct file *file;
 	long fd;
