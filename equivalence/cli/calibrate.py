@@ -147,6 +147,8 @@ def calibrate(
     else:
         consoles.show(_table(found))
         consoles.show(_summary(found, f"the C of {tree}" if native else _named(linked)))
+        for name, op in found.left_out.items():
+            consoles.show(one_line(f"left out: {name}: the tier native lacks {op}"))
         for one in list(found.first().values())[: 0 if live else MAX_PRINTED]:
             consoles.show(_disagreement(one, None if native else linked, series, traces))
         more = len(found.first()) - MAX_PRINTED

@@ -13,6 +13,7 @@ import click
 from rich.text import Text
 
 from equivalence.backends.native.build import build
+from equivalence.backends.native.encode import lacks
 from equivalence.backends.native.errors import MachineError, NativeError
 from equivalence.backends.native.hosting import check_boot
 from equivalence.backends.native.mails import PatchSeries
@@ -134,17 +135,26 @@ def native_system(tree: Path) -> NativeSystem:
 
 
 def recordings_on(tree: Path, recordings: Sequence[Recording]) -> Calibration:
-    """Replay recordings of a real kernel on the C of a tree.
+    """Replay recordings of a real kernel on the C of a tree, but for those it lacks operations of.
 
     Raises:
         InputError: the tree cannot be used.
         MachineStop: a program, space or a right is missing.
     """
+    lacking = {
+        recording.name: str(op)
+        for recording in recordings
+        for op in recording.trace().ops
+        if lacks(op)
+    }
+    able = [recording for recording in recordings if recording.name not in lacking]
     system = native_system(tree)
     try:
-        return replay_all(recordings, NativeReplayer(system))
+        found = replay_all(able, NativeReplayer(system))
     finally:
         system.close()
+    found.left_out |= lacking
+    return found
 
 
 def against_native(system: PortSystem, tree: Path, operations: int, seed: int) -> Compared:

@@ -85,7 +85,8 @@ class NativeReplayer:
         system = self._system
         busy = 0
         for name in list(self._state["user"]["procs"] if self._state else ()):
-            system.apply(Op("kill", {"proc": name}))
+            # Not a kill: a process that is killed lets go of its pins some time after.
+            system.apply(Op("exit", {"proc": name}))
         for name in system.names("shm"):
             system.apply(Op("shm_rmid", {"shm": name}))
         for name in list(self._state["user"]["mounts"] if self._state else ()):

@@ -97,6 +97,8 @@ class Calibration:
     #: Of each trace that disagrees, the differing fields of its first disagreeing operation.
     disagreements: list[Disagreement] = field(default_factory=list)
     skipped_operations: int = 0
+    #: Recordings that the tier cannot run: name -> an operation that it lacks.
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def agrees(self) -> bool:
@@ -126,6 +128,7 @@ class Calibration:
             "fields": sum(self.fields.values()),
             "agreeing_traces": self.agreeing,
             "not_reached": self.skipped_operations,
+            "left_out": [{"trace": name, "lacks": op} for name, op in self.left_out.items()],
             "table": [
                 {"profile": profile, "op": op, **cell._asdict()}
                 for (profile, op), cell in self.table().items()
