@@ -44,8 +44,8 @@ _POLICY: Final = {
 }
 _UFFD_MODE: Final = {
     "missing": "UFFDIO_REGISTER_MODE_MISSING",
-    "minor": "UFFDIO_REGISTER_MODE_MINOR",
     "wp": "UFFDIO_REGISTER_MODE_WP",
+    "minor": "UFFDIO_REGISTER_MODE_MINOR",
     "all": "UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP | UFFDIO_REGISTER_MODE_MINOR",
 }
 _FAILS: Final = "user space cannot make the kernel fail here"
@@ -63,7 +63,6 @@ _CANNOT: Final[Mapping[str, str]] = {
     "dissolve": _FRAME,
     "clear_range": _FRAME,
     "memfd_pin_folios": "only drivers call memfd_pin_folios()",
-    "uffd_poison": "the answer to a touch depends on the processor's report",
     "guest_create": _GUEST,
     "guest_alloc": _GUEST,
     "guest_free": _GUEST,

@@ -1,5 +1,18 @@
 #include <linux/userfaultfd.h>
 
+/* Newer than some C libraries' headers: as linux/userfaultfd.h of 6.6 and later has them. */
+#define FEATURE_PAGEFAULT_FLAG_WP (1UL << 0)
+#define FEATURE_WP_HUGETLBFS_SHMEM (1UL << 12)
+#define FEATURE_POISON (1UL << 14)
+#define CONTINUE_WP (1UL << 1)
+
+struct poison {
+	struct uffdio_range range;
+	unsigned long long mode;
+	long long updated;
+};
+#define IOCTL_POISON _IOWR(UFFDIO, 0x08, struct poison)
+
 /* A fault in a registered range raises SIGBUS instead of waiting for a handler. */
 static int fault_handler(void)
 {
@@ -62,20 +75,28 @@ static inline long fill(int map, long page, long pages, int wp, int cold,
 	return ret;
 }
 
-static inline long resume(int map, long page, long pages, int wp)
+static inline long resume(int map, long page, long pages, int protect)
 {
 	struct uffdio_continue range = { .range = { (unsigned long)at(map, page),
 						    bytes(map, pages) },
-					 .mode = wp ? 1UL << 1 /* MODE_WP */ : 0 };
+					 .mode = protect ? CONTINUE_WP : 0 };
 
 	return ioctl(fault_handler(), UFFDIO_CONTINUE, &range);
 }
 
-static inline long protect(int map, long start, long pages, int wp)
+static inline long poison(int map, long page, long pages)
 {
-	struct uffdio_writeprotect range = { .range = { (unsigned long)at(map, start),
-							bytes(map, pages) },
-					     .mode = wp ? UFFDIO_WRITEPROTECT_MODE_WP : 0 };
+	struct poison range = { .range = { (unsigned long)at(map, page), bytes(map, pages) } };
+
+	return ioctl(fault_handler(), IOCTL_POISON, &range);
+}
+
+static inline long protect(int map, long start, long pages, int resolve)
+{
+	struct uffdio_writeprotect range = {
+		.range = { (unsigned long)at(map, start), bytes(map, pages) },
+		.mode = resolve ? 0 : UFFDIO_WRITEPROTECT_MODE_WP,
+	};
 
 	return ioctl(fault_handler(), UFFDIO_WRITEPROTECT, &range);
 }
