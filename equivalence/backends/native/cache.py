@@ -47,8 +47,8 @@ def check_space(log: str, doing: str) -> None:
     for line in log.splitlines():
         if "No space left on device" in line and "#error" not in line and "#warning" not in line:
             msg = (
-                f"no space left in the cache while {doing}: free some, or set XDG_CACHE_HOME to a "
-                "folder on another disk; nothing was checked"
+                f"no space left while {doing}: free some, or set XDG_CACHE_HOME (the cache) or "
+                "TMPDIR (scratch) to a folder on another disk; nothing was checked"
             )
             raise CacheError(msg)
 

@@ -13,7 +13,8 @@ from equivalence.backends.native.tree import KernelTree
 
 SHIM = Path(__file__).parent / "shim"
 
-_TOOLS = {
+#: What building needs, and the package that has it.
+TOOLS = {
     "gcc": "gcc",
     "ld": "binutils",
     "make": "make",
@@ -31,12 +32,17 @@ def check_tools() -> None:
     """Raise unless everything that building needs is installed.
 
     Raises:
-        ToolMissingError: names the program and the package that usually holds it.
+        ToolMissingError: names the programs and the command that installs them.
     """
-    for tool, package in _TOOLS.items():
-        if shutil.which(tool) is None:
-            msg = f"{tool} is not installed, and building needs it; install the package {package}"
-            raise ToolMissingError(msg)
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        packages = " ".join(dict.fromkeys(TOOLS[tool] for tool in missing))
+        msg = (
+            f"{', '.join(missing)} {verb} not installed, and building a tree needs them; on Debian "
+            f"or Ubuntu: apt-get install {packages}"
+        )
+        raise ToolMissingError(msg)
 
 
 def _last_error(log: str) -> str:

@@ -63,7 +63,10 @@ def describe() -> str:
 def _around() -> str:
     if bubblewrap() is not None:
         return "bubblewrap (own namespaces, no network, read-only system) and resource limits"
-    why = "bubblewrap is not installed or may not make namespaces here"
+    if shutil.which("bwrap") is None:
+        why = "bubblewrap is not installed (on Debian or Ubuntu: apt-get install bubblewrap)"
+    else:
+        why = "bubblewrap may not make namespaces here"
     if landlock.version() and landlock.own_network():
         return f"landlock, no network, and resource limits: {why}"
     if landlock.version():

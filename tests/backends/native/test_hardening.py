@@ -1,16 +1,19 @@
 """What is not right with the machine, the tree or the patches: one message, and nothing written."""
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from equivalence.backends.native.configure import TOOLS, check_tools
+from equivalence.backends.native.errors import ToolMissingError
 from equivalence.backends.native.series import make_steps, read_series
 from equivalence.backends.native.tree import KernelTree
 from tests.backends.native.recipes import Edit
-from tests.backends.native.test_cli import equivcheck, mbox, result_of
+from tests.backends.native.test_cli import PROGRAM, equivcheck, mbox, result_of
 from tests.backends.native.test_series import SMALL, small_mail, small_tree
 
 Maker = Callable[[dict[str, str]], KernelTree]
@@ -44,32 +47,76 @@ def test_options_that_do_not_fit(tmp_path: Path) -> None:
     assert "for --tier native" in done.stderr
 
 
-@pytest.mark.parametrize("tool", ["gcc", "make", "flex", "bison", "git"])
-def test_a_program_that_is_missing_is_named(tool: str, tmp_path: Path) -> None:
+def test_programs_that_are_missing_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All at once, with the command that installs them."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ToolMissingError) as caught:
+        check_tools()
+    said = str(caught.value)
+    assert "gcc, ld, make, flex, bison, addr2line, objdump, nm, perl, bc are not installed" in said
+    assert "apt-get install gcc binutils make flex bison perl bc" in said
+
+
+@pytest.mark.parametrize("tool", ["flex", "git"])
+def test_a_run_without_a_program(tool: str, tmp_path: Path) -> None:
     tree = small_tree(tmp_path / "tree").root
     (tmp_path / "s.mbox").write_text(small_mail())
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in (
-        "gcc",
-        "ld",
-        "make",
-        "flex",
-        "bison",
-        "addr2line",
-        "objdump",
-        "nm",
-        "perl",
-        "bc",
-        "git",
-    ):
+    needed = [*TOOLS, "git", "bwrap", "sh", "env"]
+    for name in needed:
         found = shutil.which(name)
         if name != tool and found is not None:
             (programs / name).symlink_to(found)
     env = {"PATH": str(programs), "XDG_CACHE_HOME": str(tmp_path / "cache")}
     said = native("--tree", tree, "--series", "s.mbox", cwd=tmp_path, env=env, status=4)
     assert f"{tool} is not installed" in said
-    assert "install the package" in said
+    assert f"apt-get install {tool}" in said
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    """The scratch folder has no room: nothing is said of the series."""
+    tree = small_tree(tmp_path / "tree").root
+    (tmp_path / "s.mbox").write_text(small_mail())
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(small)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount")
+    try:
+        # two pages stay free, or another folder would be taken for scratch
+        (small / "full").write_bytes(b"x" * (56 << 10))
+        env = {"TMPDIR": str(small), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        said = native("--tree", tree, "--series", "s.mbox", cwd=tmp_path, env=env, status=4)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+    assert "o space left" in said
+    assert "nothing was checked" in said
+    assert not (tmp_path / "equivcheck-report").exists()
+
+
+def test_a_patch_from_a_pipe(tmp_path: Path) -> None:
+    """Standard input, and what a shell makes of a command, are read like a file."""
+    tree = small_tree(tmp_path / "tree").root
+    text = small_mail().replace("-\treturn 1", "-\treturn 7")
+    for words, given in (
+        (["--series", "-"], text),
+        (["--series", "/dev/stdin"], text),
+        (["--series", "-"], "junk"),
+    ):
+        done = subprocess.run(
+            [*PROGRAM, "run", "--tier", "native", "--tree", str(tree), *words],
+            cwd=tmp_path,
+            input=given,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2, done.stderr
+        assert ("cannot be hosted" in done.stderr) == (given is text), done.stderr
+        assert ("holds no patch" in done.stderr) == (given == "junk"), done.stderr
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a file system that cannot be written")

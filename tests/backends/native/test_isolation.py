@@ -124,10 +124,10 @@ def test_what_keeps_it_in_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         assert sandbox.describe().startswith("bubblewrap")
     monkeypatch.setattr(sandbox, "bubblewrap", lambda: None)
     for version, network, said in (
-        (7, True, "landlock, no network, and resource limits: bubblewrap is not installed"),
+        (7, True, "landlock, no network, and resource limits: bubblewrap "),
         (7, False, "landlock, no TCP, and"),
         (3, False, "landlock, but the network is open, and"),
-        (0, True, "NONE but resource limits: bubblewrap is not"),
+        (0, True, "NONE but resource limits: bubblewrap "),
     ):
         monkeypatch.setattr(landlock, "version", lambda found=version: found)
         monkeypatch.setattr(landlock, "own_network", lambda found=network: found)
@@ -217,7 +217,7 @@ def test_no_device_is_opened_for_its_content(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_from_an_error() -> None:
     check_space('a.c:1: error: #error "No space left on device"', "compiling a.c")
-    with pytest.raises(CacheError, match=r"no space left .* while linking: .*XDG_CACHE_HOME"):
+    with pytest.raises(CacheError, match=r"no space left while linking: .*XDG_CACHE_HOME"):
         check_space(f"ld: final link failed: {os.strerror(errno.ENOSPC)}", "linking")
 
 

@@ -268,5 +268,5 @@ def test_what_is_no_range(commits: str, said: str, tree: KernelTree) -> None:
 
 def test_git_is_missing(tree: KernelTree, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolMissingError, match="install the package git"):
+    with pytest.raises(ToolMissingError, match="apt-get install git"):
         make_steps(tree, read_series("-", small_mail().encode()), tmp_path / "scratch")
