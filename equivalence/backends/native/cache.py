@@ -38,21 +38,6 @@ def cache_folder() -> Path:
     return folder
 
 
-def check_space(log: str, doing: str) -> None:
-    """Tell a full disk, which a program inside the sandbox met, from an error of what it read.
-
-    Raises:
-        CacheError: the program said that there was no space.
-    """
-    for line in log.splitlines():
-        if "No space left on device" in line and "#error" not in line and "#warning" not in line:
-            msg = (
-                f"no space left while {doing}: free some, or set XDG_CACHE_HOME (the cache) or "
-                "TMPDIR (scratch) to a folder on another disk; nothing was checked"
-            )
-            raise CacheError(msg)
-
-
 def digest(*parts: str | bytes) -> str:
     """A key of the parts, in order."""
     state = hashlib.sha256()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from equivalence.backends.native import sandbox
-from equivalence.backends.native.cache import FileHashes, check_space, digest, publish_file
+from equivalence.backends.native.cache import FileHashes, digest, publish_file
 from equivalence.backends.native.configure import SHIM
 from equivalence.backends.native.errors import BuildError
 from equivalence.backends.native.tree import HOSTED, KernelTree
@@ -296,7 +296,6 @@ class Compiler:
             msg = f"{unit.source}: the compiler did not end within its time limit"
             raise BuildError(msg, where=unit.source) from None
         if done.returncode or not output.is_file():
-            check_space(done.stderr, f"compiling {unit.source}")
             raise _compile_error(unit, done.stderr)
         return done.stderr
 

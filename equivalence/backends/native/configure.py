@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from equivalence.backends.native import sandbox
-from equivalence.backends.native.cache import check_space, publish_folder
+from equivalence.backends.native.cache import publish_folder
 from equivalence.backends.native.errors import BuildError, ToolMissingError
 from equivalence.backends.native.tree import KernelTree
 
@@ -75,7 +75,6 @@ def prepare(tree: KernelTree, cache: Path) -> Path:
                 msg = f"{tree.root}: 'make {goal[-1]}' did not end within its time limit"
                 raise BuildError(msg, where=goal[-1]) from None
             if done.returncode:
-                check_space(done.stderr, f"configuring {tree.root}")
                 msg = (
                     f"{tree.root}: 'make {goal[-1]}' failed: {_last_error(done.stderr)}. "
                     "The tree must be clean (make mrproper) and have its Kconfig files and scripts"

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from equivalence.backends.native import sandbox
-from equivalence.backends.native.cache import check_space, publish_file
+from equivalence.backends.native.cache import publish_file
 from equivalence.backends.native.configure import SHIM
 from equivalence.backends.native.definitions import definition_of
 from equivalence.backends.native.errors import BuildError
@@ -60,13 +60,11 @@ def link(objects: Sequence[Path], roots: Sequence[str], final: Path, tree: Path)
             return sandbox.run([*command, *words, "-o", str(output)], read=read, write=[scratch])
 
         trial = run("--noinhibit-exec", *map(str, objects))
-        check_space(trial.stderr, "linking")
         missing = sorted(set(_UNDEFINED.findall(trial.stderr)))
         _refuse_data(missing, objects, read, tree)
         stubs = scratch / "stubs.o"
         _assemble(missing, stubs)
         done = run(*map(str, objects), str(stubs))
-        check_space(done.stderr, "linking")
         if done.returncode:
             first = next(iter(done.stderr.splitlines()), "no message")
             msg = f"the objects of the tree do not link: {first[:300]}"
@@ -124,6 +122,5 @@ def _assemble(names: Sequence[str], output: Path) -> None:
     source.write_text("\n".join(lines) + '\n.section .note.GNU-stack,"",@progbits\n')
     done = sandbox.run(["gcc", "-c", str(source), "-o", str(output)], write=[output.parent])
     if done.returncode:
-        check_space(done.stderr, "linking")
         msg = f"the stubs do not assemble: {done.stderr[:300]}"
         raise BuildError(msg, where="link", log=done.stderr)

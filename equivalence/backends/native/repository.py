@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Final
 
 from equivalence.backends.native import sandbox
-from equivalence.backends.native.cache import check_space
 from equivalence.backends.native.errors import SeriesError, ToolMissingError
 
 #: As little environment as git needs, and no configuration but the repository's own.
@@ -113,14 +112,12 @@ class PatchRepository:
         folder.mkdir(parents=True)
         done = self._git("init", "-q", "--template=")
         if done.returncode:
-            check_space(done.stderr.decode(errors="replace"), "applying patches")
             msg = f"git cannot make a repository in {folder}: {first_line(done)}"
             raise SeriesError(msg)
 
     def apply(self, diff: bytes) -> str | None:
         """Apply a diff to the files there; None, or what git has against it."""
         done = self._git("apply", "--whitespace=nowarn", "-", data=diff)
-        check_space(done.stderr.decode(errors="replace"), "applying patches")
         return first_line(done) if done.returncode else None
 
     def _git(self, *words: str, data: bytes = b"") -> Done:

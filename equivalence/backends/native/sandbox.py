@@ -6,6 +6,7 @@ commands run with resource limits only. :func:`describe` says which it is, for t
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import resource
@@ -30,6 +31,8 @@ OUTPUT_BYTES: Final = 512 << 20
 #: The most that is taken of what a program says.
 SAID_BYTES: Final = 64 << 20
 
+#: With less room than this on a disk, a failure is not blamed on what ran.
+_ROOM: Final = 128 << 10
 #: How much longer than its bound on processor time a command may take on a busy machine.
 _PATIENCE: Final = 4
 
@@ -190,7 +193,7 @@ def run(
 
     Raises:
         subprocess.TimeoutExpired: it took several times ``seconds`` on the wall clock.
-        OSError: no space for what it says.
+        OSError: no space for what it says or writes.
     """
     done = run_bytes(command, read=read, write=write, cwd=cwd, seconds=seconds)
     stdout, stderr = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
@@ -214,7 +217,7 @@ def run_bytes(
 
     Raises:
         subprocess.TimeoutExpired: it took several times ``seconds`` on the wall clock.
-        OSError: no space for what it says.
+        OSError: no space for what it says or writes.
     """
     bound = limits(cpu_seconds=seconds)
     confine = confinement(read=read, write=write)
@@ -247,7 +250,20 @@ def run_bytes(
         except BaseException:
             _end(process, group=outside is not None)
             raise
+        if process.returncode:
+            _check_room([Path(tempfile.gettempdir()), *write])
         return subprocess.CompletedProcess(command, process.returncode, _said(out), _said(err))
+
+
+def _check_room(folders: Sequence[Path]) -> None:
+    """Tell a full disk from a failure of what ran: it may not even have had room to say so.
+
+    Raises:
+        OSError: one of the folders has none left.
+    """
+    for folder in folders:
+        if shutil.disk_usage(folder).free < _ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def _end(process: subprocess.Popen[bytes], *, group: bool) -> None:

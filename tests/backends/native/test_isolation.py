@@ -13,10 +13,10 @@ import pytest
 
 from equivalence.backends.native import landlock, sandbox
 from equivalence.backends.native.build import build
-from equivalence.backends.native.cache import FileHashes, cache_folder, check_space
+from equivalence.backends.native.cache import FileHashes, cache_folder
 from equivalence.backends.native.compiler import Compiler, Unit
 from equivalence.backends.native.configure import prepare
-from equivalence.backends.native.errors import BuildError, CacheError
+from equivalence.backends.native.errors import BuildError
 from equivalence.backends.native.system import run_trace
 from equivalence.backends.native.tree import KernelTree
 from models.schema.trace import Op, Trace
@@ -215,10 +215,13 @@ def test_no_device_is_opened_for_its_content(tmp_path: Path) -> None:
     assert hashes.of("/nul\0") is None
 
 
-def test_a_full_disk_is_told_from_an_error() -> None:
-    check_space('a.c:1: error: #error "No space left on device"', "compiling a.c")
-    with pytest.raises(CacheError, match=r"no space left while linking: .*XDG_CACHE_HOME"):
-        check_space(f"ld: final link failed: {os.strerror(errno.ENOSPC)}", "linking")
+def test_a_full_disk_is_told_from_a_failure(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fails where there is no room may have had no room to say why."""
+    assert shell("exit 3", scratch)[0] == 3
+    monkeypatch.setattr(sandbox, "_ROOM", 1 << 60)
+    assert shell("exit 0", scratch)[0] == 0
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        shell("exit 3", scratch)
 
 
 def test_limits_of_the_user_stay() -> None:
