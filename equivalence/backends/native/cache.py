@@ -24,7 +24,7 @@ def cache_folder() -> Path:
         CacheError: it can neither be made nor written to.
     """
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    folder = Path(base) / "equivcheck" / "native"
+    folder = Path(base).resolve() / "equivcheck" / "native"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -83,6 +83,9 @@ _WARNINGS = [
 #: What a file may be read by without the compiler's list of files naming it.
 _UNLISTED = re.compile(rb"incbin|__has_include|__has_embed")
 
+#: Changes when lists of files or objects mean something else than they did.
+_FORMAT = "2"
+
 _ERROR = re.compile(r"\b[Ee]rror:|out of memory|memory exhausted|signal terminated")
 _WARNING = re.compile(r"^([^:\n]+):\d+:\d+: warning: (.+)$", re.MULTILINE)
 
@@ -194,6 +197,7 @@ class Compiler:
         flags = [*self.flags(unit), *(_WARNINGS if unit.source in HOSTED else ["-w"])]
         # paths of the tree and of the cache say nothing about the code
         shape = digest(
+            _FORMAT,
             self._version,
             "\0".join(flags)
             .replace(str(self._tree.root), "TREE")
@@ -260,10 +264,16 @@ class Compiler:
                     found.append(self._place(f"{other}/{name}"))
         return ":" + ",".join(found) if found else ""
 
+    def _own(self, unit: Unit) -> str:
+        """The place of the unit's own file."""
+        return self._place(unit.source)
+
     def _recall(self, unit: Unit, manifest: Path) -> Built | None:
         try:
             kept = json.loads(manifest.read_text())
         except (OSError, ValueError):
+            return None
+        if self._own(unit) not in kept["files"]:
             return None
         for place, value in kept["files"].items():
             if value is None or self._state(unit, place) != value:

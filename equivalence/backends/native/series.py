@@ -146,7 +146,7 @@ def make_steps(
     repository = PatchRepository(work)
     for name in sorted({name for patch in series.patches for name in patch.files}):
         source = tree.root / name
-        if source.is_file() and not _leaves(tree.root, source):
+        if source.is_file() and not _leaves(tree, source):
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, work / name)
     steps = [StepTree(tree)]
@@ -203,9 +203,10 @@ def _step(
     return StepTree(replace(made, salt=" ".join(salt)), None, changed)
 
 
-def _leaves(root: Path, path: Path) -> bool:
-    """Whether a file of the tree is really outside of it, by links."""
-    return not path.resolve().is_relative_to(root.resolve())
+def _leaves(tree: KernelTree, path: Path) -> bool:
+    """Whether a file of the tree is really outside of its folders, by links."""
+    real = path.resolve()
+    return not any(real.is_relative_to(folder.resolve()) for folder in tree.folders)
 
 
 def make_view(root: Path, view: Path, files: Mapping[str, Path]) -> None:
@@ -251,16 +252,16 @@ def check_base(tree: KernelTree, series: PatchSeries) -> str:
     names = sorted({name for patch in series.patches for name in patch.files})
     with tempfile.TemporaryDirectory(prefix="equivcheck-base-") as folder:
         blobs = repository.borrow(Path(folder), commit).blobs(commit, names)
-    differing = [name for name in names if blobs.get(name) != _content(tree.root, name)]
+    differing = [name for name in names if blobs.get(name) != _content(tree, name)]
     if differing:
         more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
         return f"{short}: the tree differs from it in {differing[0]}{more}"
     return f"{short}: the tree's files are those of that commit"
 
 
-def _content(root: Path, name: str) -> bytes | None:
-    path = root / name
-    return path.read_bytes() if path.is_file() and not _leaves(root, path) else None
+def _content(tree: KernelTree, name: str) -> bytes | None:
+    path = tree.root / name
+    return path.read_bytes() if path.is_file() and not _leaves(tree, path) else None
 
 
 def _repository(root: Path, commits: str) -> UserRepository:

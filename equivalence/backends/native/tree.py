@@ -98,7 +98,8 @@ def open_tree(folder: Path, reads: Iterable[Path] = ()) -> KernelTree:
     Raises:
         TreeError: no such folder, no kernel, or hosted files that are missing.
     """
-    root = folder.expanduser().absolute()
+    # one way to write it: files are told to be the tree's by their names
+    root = folder.expanduser().resolve()
     if not root.is_dir():
         msg = f"{folder}: no such folder; expected the top of an unpacked kernel tree"
         raise TreeError(msg)

@@ -12,7 +12,7 @@ from equivalence.backends.native.compiler import Compiler, Unit
 from equivalence.backends.native.configure import SHIM, prepare
 from equivalence.backends.native.errors import BuildError
 from equivalence.backends.native.hosting import check_boot
-from equivalence.backends.native.tree import KernelTree
+from equivalence.backends.native.tree import KernelTree, open_tree
 from tests.backends.native import recipes
 from tests.backends.native.recipes import Edit
 
@@ -127,3 +127,16 @@ def test_a_new_header_that_is_found_first(tree: KernelTree, edited: Maker) -> No
     first = compiler(unlisted, tree).compile(unit)
     (unlisted.root / "COPYING").write_text("b")
     assert compiler(unlisted, tree).compile(unit).key != first.key
+
+
+def test_trees_are_told_apart_however_they_are_named(tree: KernelTree, edited: Maker) -> None:
+    """By a path with dots, or by a link: what one tree holds is never taken for another's."""
+    name = "lib/dec_and_lock.c"
+    unit = Unit("neighbour_dec_and_lock", name)
+    changed = edited({name: (tree.root / name).read_text() + "int nh_more;\n"})
+    dotted = open_tree(changed.root / ".." / changed.root.name, changed.reads)
+    (changed.root.parent / "link").symlink_to(changed.root)
+    linked = open_tree(changed.root.parent / "link", changed.reads)
+    assert dotted.root == linked.root == changed.root
+    keys = [compiler(one, tree).compile(unit).key for one in (dotted, linked, changed, tree)]
+    assert keys[0] == keys[1] == keys[2] != keys[3]

@@ -129,3 +129,70 @@ def test_comments_do_not_change_the_code(sources: dict[str, str], edited: Maker)
     )
     with NativeTier(edited(sources), series_of(sources, ("mm: say more", (edit,)))) as tier:
         assert tier.changes(0, 1).identical
+
+
+@needs_kernel
+@needs_tools
+def test_every_hunk_is_accounted_for(
+    tree: KernelTree, sources: dict[str, str], edited: Maker
+) -> None:
+    """What runs, and for the rest what becomes of it; and the warnings that the patch brings."""
+    names = ("mm/slub.c", "Documentation/Makefile", "include/linux/hugetlb.h", "MAINTAINERS")
+    before = sources | {name: (tree.root / name).read_text() for name in names}
+    after = recipes.apply(
+        before,
+        [
+            Edit("enqueue_hugetlb_folio", "h->free_huge_pages++;", "h->free_huge_pages += 1;"),
+            Edit("free_huge_folio", "bool restore_reserve;", "bool restore_reserve, more;"),
+            Edit("hugetlb_show_meminfo_node", "int nid)", "int nid /* which */)"),
+        ],
+    )
+    for name in ("mm/slub.c", "Documentation/Makefile", "MAINTAINERS"):
+        after[name] = after[name].replace("\n", " \n", 1)
+    header = "include/linux/hugetlb.h"
+    after[header] = after[header].replace("\n#endif", "\n#define NH_MORE 1\n\n#endif", 1)
+    after["mm/new_file.c"] = "int nh_new;\n"
+    text = recipes.format_patch(before, ("mm: much at once", after))
+    with NativeTier(edited({}), read_series("-", text.encode())) as tier:
+        assert tier.obstacle(1) is None
+        hunks = {
+            (hunk.where.split(":")[0], hunk.fate): hunk.reason for hunk in tier.changes(0, 1).hunks
+        }
+        warnings = tier.limits["new compiler warnings"]
+    assert dict(list(hunks)) == {
+        "mm/slub.c": "not hosted",
+        "Documentation/Makefile": "not hosted",
+        "MAINTAINERS": "not hosted",
+        "mm/new_file.c": "not hosted",
+        header: "not compiled",
+        recipes.HUGETLB: "not compiled",
+    }
+    assert "not applied unless allowed" in hunks["Documentation/Makefile", "not hosted"]
+    assert "no file of the image" in hunks["mm/slub.c", "not hosted"]
+    assert warnings.startswith("patch 1: mm/hugetlb.c: unused variable 'more'")
+
+
+def test_build_files_that_are_allowed(tmp_path: Path) -> None:
+    """They are applied, and the step is configured by itself; else it has the base's."""
+    tree = small_tree(tmp_path / "tree")
+    (tree.root / "mm/Kconfig").write_text(SMALL["mm/a.c"])
+    series = read_series("-", small_mail("mm/Kconfig").encode())
+    for allowed in (False, True):
+        step = make_steps(tree, series, tmp_path / str(allowed), allow_build_files=allowed)[1]
+        assert step.tree is not None
+        text = (step.tree.root / "mm/Kconfig").read_text()
+        assert ("return 2" in text, step.tree.salt != "") == (allowed, allowed)
+        assert (step.tree.configuration_key("") != tree.configuration_key("")) == allowed
+
+
+def test_a_patch_that_takes_a_hosted_file_away(tmp_path: Path) -> None:
+    tree = small_tree(tmp_path / "tree")
+    text = (
+        "Subject: [PATCH] mm: rename it\n\nWhy.\n---\ndiff --git a/mm/hugetlb.c b/mm/other.c\n"
+        "similarity index 100%\nrename from mm/hugetlb.c\nrename to mm/other.c\n"
+    )
+    step = make_steps(tree, read_series("-", text.encode()), tmp_path / "scratch")[1]
+    assert step.tree is None
+    assert "leaves no kernel that can be hosted: the tree: mm/hugetlb.c is missing" in str(
+        step.obstacle
+    )
