@@ -66,5 +66,5 @@ class ShowsSource(Protocol):
 class TellsCalls(ShowsSource, Protocol):
     """A tier that can tell the calls of an operation."""
 
-    def recording(self, step: int, trace: Trace, index: int) -> Recording:
-        """Run a trace up to operation ``index`` and record that one."""
+    def recording(self, step: int, trace: Trace, index: int) -> Recording | None:
+        """Run a trace up to operation ``index`` and record that one; None if that cannot be."""

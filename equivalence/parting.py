@@ -42,7 +42,13 @@ def call_trees(
     """
     if index < 0 or trace.schedule or not isinstance(tier, TellsCalls):
         return None
-    sides = tuple(_Side(tier, step, tier.recording(step, trace, index)) for step in steps)
+    sides = tuple(
+        _Side(tier, step, recording)
+        for step in steps
+        if (recording := tier.recording(step, trace, index)) is not None
+    )
+    if len(sides) < len(steps):
+        return None
     roles = {change.function: change.role for change in changes if change.role != "caller"}
     view = _View(roles, *(side.recording for side in sides))
     first = view.first_difference()
@@ -163,7 +169,7 @@ def _parting(
         return "arguments", first
     if one.kind == "leave":
         return "result", first
-    return ("branch" if one.text == other.text else "call"), first
+    return "branch", first
 
 
 def _hunk_of(sides: Sequence[_Side], places: tuple[int, int], roles: Collection[str]) -> str | None:
@@ -248,7 +254,7 @@ def _said(side: _Side, event: CallEvent | None) -> str:
         return f"calls {name}({_list(event.arguments)})"
     if event.kind == "leave":
         return f"{name}() returns{f' {event.value}' if event.value else ''}"
-    return f"finds {event.text} {event.value}"
+    return f"finds {event.text} {event.value}" if event.value else f"goes on at {event.text!r}"
 
 
 def _list(arguments: Sequence[tuple[str, str]]) -> str:

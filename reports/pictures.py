@@ -194,7 +194,7 @@ def counter_charts(found: Sequence[Moment], name: str) -> tuple[list[Markup], in
     for path in names:
         one = [_number(moment.before, path) for moment in found]
         other = [_number(moment.after, path) for moment in found]
-        if one != other or len(set(one)) > 1:
+        if len({*one, *other} - {None}) > 1:
             series.append((one == other, path, one, other))
     series.sort(key=lambda item: item[0])
     charts = [
@@ -208,5 +208,8 @@ def _number(state: Mapping[str, Any], path: str) -> int | None:
     """A counter; an unsigned long that fell below zero is drawn below zero."""
     value = state.get(path)
     if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    # What is no 64-bit word comes from no kernel, and cannot be drawn on a line with others.
+    if not -_WRAPPED <= value < 2 * _WRAPPED:
         return None
     return value - 2 * _WRAPPED if value >= _WRAPPED else value

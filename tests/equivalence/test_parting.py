@@ -26,8 +26,8 @@ def events(*lines: str) -> tuple[CallEvent, ...]:
         if words.startswith("}"):
             made.append(CallEvent("leave", running.pop(), number, value=words[1:].strip()))
         elif words.startswith("?"):
-            _, condition, value = words.split()
-            made.append(CallEvent("branch", running[-1], number, condition, value))
+            condition, _, value = words[2:].partition(" ")
+            made.append(CallEvent("branch", running[-1], number, condition, value.strip()))
         else:
             name, _, given = words.rstrip(")").partition("(")
             pairs = tuple(tuple(pair.split("=")) for pair in given.split(", ") if pair)
@@ -44,7 +44,9 @@ class Told:
         self.cut = cut
         self.missing = missing
 
-    def recording(self, step: int, trace: Trace, index: int) -> Recording:
+    def recording(self, step: int, trace: Trace, index: int) -> Recording | None:
+        if not self.sides[step]:
+            return None
         conditions: dict[str, set[str]] = {}
         for event in self.sides[step]:
             if event.kind == "branch":
@@ -111,7 +113,7 @@ def test_other_arguments_another_result_another_branch() -> None:
         (1, "g(n=2) @2", "arguments", ("calls c_g(n=1)", "calls c_g(n=2)")),
         (3, "} 5", "result", ("c_g() returns 0", "c_g() returns 5")),
         (2, "? x false @3", "branch", ("finds x true", "finds x false")),
-        (2, "? y true @3", "call", ("finds x true", "finds y true")),
+        (2, "? y true @3", "branch", ("finds x true", "finds y true")),
     ):
         other = [*same]
         other[number] = line
@@ -119,6 +121,14 @@ def test_other_arguments_another_result_another_branch() -> None:
         assert trees.parting == parting_
         assert (trees.before.said, trees.after.said) == said
         assert trees.hunk == trees.hunk_of == ""
+
+
+def test_of_the_c_a_block_is_told_by_the_line_that_it_begins() -> None:
+    one, other = (["f()", f"? {line} {''} @4", "}"] for line in ("goto;", "return;"))
+    trees = compare(Told(one, other), f="changed")
+    assert trees.parting == "nowhere"
+    trees = compare(Told(one, other))
+    assert (trees.parting, trees.before.said) == ("branch", "goes on at 'goto;'")
 
 
 def test_what_one_side_only_has_is_passed_over() -> None:
@@ -200,3 +210,4 @@ def test_at_boot_and_for_operations_that_run_together_there_is_no_tree(
     index = -1 if "index" in schedule else 0
     assert call_trees(Told([], []), (0, 1), [], trace, index) is None
     assert call_trees(object(), (0, 1), [], TRACE, 0) is None
+    assert call_trees(Told(["f()"], []), (0, 1), [], TRACE, 0) is None

@@ -39,17 +39,43 @@ class NativeImage:
     objects: dict[str, Path]
 
 
-def units(tree: KernelTree, *, coverage: Collection[str] = ()) -> list[Unit]:
+#: Functions and blocks write down that they run. What one function becomes must not depend on
+#: another, so that a patch changes what it touches only: nothing is inlined but what says so.
+_RECORD = (
+    "-fsanitize-coverage=trace-pc",
+    "-finstrument-functions",
+    "-finstrument-functions-exclude-file-list=include/,arch/,generated/",
+    "-fno-inline-functions",
+    "-fno-inline-functions-called-once",
+    "-fno-inline-small-functions",
+    "-fno-ipa-cp",
+    "-fno-ipa-icf",
+    "-fno-ipa-ra",
+    "-fno-ipa-sra",
+    "-fno-partial-inlining",
+)
+
+
+def units(tree: KernelTree, *, coverage: Collection[str] = (), record: bool = False) -> list[Unit]:
     """Everything that goes into an image of the tree, hosted files first.
 
-    ``coverage`` are the files whose blocks are marked; a header's are where it is included.
+    ``coverage`` are the files whose blocks are marked; a header's are where it is included. With
+    ``record`` these files write down their calls and blocks in order instead.
     """
 
     def flags(name: str) -> tuple[str, ...]:
-        return ("-fsanitize-coverage=trace-pc",) if name in coverage else ()
+        marks = _RECORD if record else ("-fsanitize-coverage=trace-pc",)
+        return marks if name in coverage else ()
 
     found = [Unit(f"hosted_{_flat(name)}", name, flags(name)) for name in HOSTED]
-    found += [Unit(f"shim_{path.stem}", str(path)) for path in sorted(SHIM.glob("*.c"))]
+    found += [
+        Unit(
+            f"shim_{path.stem}",
+            str(path),
+            ("-DNH_RECORD",) if record and path.stem == "host" else (),
+        )
+        for path in sorted(SHIM.glob("*.c"))
+    ]
     found += [
         Unit(f"neighbour_{_flat(name)}", name, flags(name))
         for name in NEIGHBOURS
@@ -73,11 +99,12 @@ def build(
     jobs: int | None = None,
     base: KernelTree | None = None,
     coverage: Collection[str] = (),
+    record: bool = False,
 ) -> NativeImage:
     """Compile and link a tree; what was built before comes from the cache.
 
-    ``coverage`` names the files whose blocks are marked. With ``base`` the configuration of that
-    tree is used (a later step of a series keeps it).
+    ``coverage`` names the files whose blocks are marked, or with ``record`` written down. With
+    ``base`` the configuration of that tree is used (a later step of a series keeps it).
 
     Raises:
         TreeError: no kernel tree.
@@ -89,7 +116,7 @@ def build(
     configuration = prepare(base or found, cache)
     compiler = Compiler(found, configuration, cache)
     workers = jobs or min(4, os.cpu_count() or 1)
-    built = compiler.compile_all(units(found, coverage=coverage), workers)
+    built = compiler.compile_all(units(found, coverage=coverage, record=record), workers)
     key = digest(
         *(f"{one.unit.name}={one.key}" for one in built), (SHIM / "hosted.ld").read_bytes()
     )

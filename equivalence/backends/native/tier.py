@@ -16,24 +16,28 @@ import weakref
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from equivalence.backends.native import sandbox
 from equivalence.backends.native.build import NativeImage, build, compiled_files
 from equivalence.backends.native.cache import cache_folder
+from equivalence.backends.native.calls import record
 from equivalence.backends.native.compiler import Compiler, Unit, compiler_version
 from equivalence.backends.native.configure import prepare
 from equivalence.backends.native.coverage import CoverageMap, Covered, lines_with_code
 from equivalence.backends.native.diffs import SourceHunk
-from equivalence.backends.native.errors import BuildError
+from equivalence.backends.native.errors import BuildError, NativeError
+from equivalence.backends.native.functions import function_of, hunk_of, text_of
 from equivalence.backends.native.hosting import check_boot
 from equivalence.backends.native.mails import PatchSeries
 from equivalence.backends.native.series import StepTree, fate_of, make_steps
 from equivalence.backends.native.system import NativeSystem, Runner
 from equivalence.backends.native.tree import HOSTED, KernelTree
+from equivalence.calls import FunctionText, Recording
 from equivalence.subject import Change, Changes, Hunk, PatchInfo, Role, System
-from models.schema.trace import Scalar
+from models.schema.trace import Scalar, Trace
 
 _REASONS: Final = {
     "not compiled": "no file of the image that runs here",
@@ -44,7 +48,6 @@ _NO_CODE: Final = (
     "no instruction has these lines: declarations, macros, comments, or code that the "
     "configuration leaves out"
 )
-_DEFINITION: Final = re.compile(r"^[a-zA-Z_][^;{}#]*?\b(\w+)\(", re.MULTILINE)
 #: CPU seconds after which an operation is a hang: a hundred times what any takes.
 HANG_SECONDS: Final = 0.25
 
@@ -272,6 +275,33 @@ class NativeTier:
             return NativeSystem(image, seconds=HANG_SECONDS)
         return NativeEvidenceSystem(image, self._map(image))
 
+    def recording(self, step: int, trace: Trace, index: int) -> Recording | None:
+        """The calls of one operation, on an image that is built for this; None without one."""
+        tree = self._steps[step].tree
+        if tree is None:
+            return None
+
+        @cache
+        def text(function: str) -> FunctionText | None:
+            return self.function_text(step, function)
+
+        try:
+            image = build(tree, jobs=self._jobs, base=self._tree, coverage=self._files, record=True)
+            return record(image, trace, index, self._files, text, HANG_SECONDS)
+        except NativeError:
+            return None
+
+    def function_text(self, step: int, function: str) -> FunctionText | None:
+        """The C of a function of the files whose lines are evidence."""
+        found = (text_of(function, name, self._text(step, name)) for name in self._files)
+        return next((text for text in found if text is not None), None)
+
+    def hunk(self, before: int, after: int, function: str) -> str:
+        """What the patches between two steps do to a function."""
+        texts = ((name, self._text(before, name), self._text(after, name)) for name in self._files)
+        found = (hunk_of(function, name, one, two) for name, one, two in texts if one != two)
+        return next((text for text in found if text), "")
+
     def _map(self, image: NativeImage) -> CoverageMap:
         if image.path not in self._maps:
             self._maps[image.path] = CoverageMap(image.path, self._files)
@@ -295,7 +325,7 @@ class NativeTier:
         for source, path in image.objects.items():
             if source in changed:
                 objects |= lines_with_code(path, source)
-        owners = {name: _function_of(self._text(step, name)) for name in changed}
+        owners = {name: function_of(self._text(step, name)) for name in changed}
         for name, line in objects:
             owner = owners.get(name, [])[line] if line < len(owners.get(name, [])) else ""
             if owner and owner not in functions:
@@ -379,7 +409,7 @@ class NativeTier:
         found: set[str] = set()
         for name in HOSTED:
             text = self._text(step, name)
-            owners = _function_of(text)
+            owners = function_of(text)
             for number, line in enumerate(text.splitlines(), start=1):
                 if owners[number] and line[:1] in "\t " and pattern.search(line):
                     found.add(owners[number])
@@ -426,25 +456,6 @@ def _without_lines(tree: KernelTree, base: KernelTree) -> list[bytes]:
     ]
 
 
-def _function_of(text: str) -> list[str]:
-    """For every line (from 1; index 0 unused) the function whose definition holds it, or ''."""
-    lines = text.splitlines()
-    owner = [""] * (len(lines) + 2)
-    start, name = 0, ""
-    for number, line in enumerate(lines, start=1):
-        if line and not line[0].isspace() and line[0] not in "{}#/*":
-            match = _DEFINITION.match(line)
-            if match is not None:
-                start, name = number, match[1]
-            elif not line.endswith((")", ",", ":")):
-                start, name = 0, ""
-        if line == "}" and name:
-            for inside in range(start, number + 1):
-                owner[inside] = name
-            start, name = 0, ""
-    return owner
-
-
 def _note_changes(
     name: str,
     one: str,
@@ -454,7 +465,7 @@ def _note_changes(
 ) -> None:
     """Which functions changed, and their changed lines that may hold code."""
     left, right = one.splitlines(), two.splitlines()
-    owners = _function_of(one), _function_of(two)
+    owners = function_of(one), function_of(two)
     matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
     for tag, a, b, c, d in matcher.get_opcodes():
         if tag == "equal":

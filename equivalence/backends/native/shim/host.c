@@ -400,6 +400,7 @@ static unsigned long parse_number(const char *text)
 
 /* Called at the start of every block of an image built for coverage. The last
  * word counts the blocks that ran, so that it is cheap to ask whether any is new. */
+#ifndef NH_RECORD
 void __sanitizer_cov_trace_pc(void)
 {
 	nh_u64 pc = (nh_u64)__builtin_return_address(0) - 0x400000;
@@ -413,6 +414,39 @@ void __sanitizer_cov_trace_pc(void)
 	*place |= bit;
 	++*(nh_u64 *)(nh_shared + shared_bytes - sizeof(nh_u64));
 }
+#else
+/* An image that records calls writes down what runs, in order, where others keep
+ * their bits: blocks, and functions that are entered and left. */
+enum { NH_BLOCK, NH_ENTER, NH_LEAVE };
+
+static void record(nh_u32 kind, nh_u64 function, nh_u64 at, nh_u64 from)
+{
+	nh_u64 *count = (nh_u64 *)(nh_shared + shared_bytes - sizeof(nh_u64));
+	nh_u32 *entry = (nh_u32 *)(nh_shared + shared_bytes - NH_COVERAGE_BYTES) + 3 * *count;
+
+	if (3 * sizeof(nh_u32) * (*count + 1) > NH_COVERAGE_BYTES - sizeof(nh_u64))
+		return;
+	entry[0] = (nh_u32)(kind << 30 | (function - 0x400000));
+	entry[1] = (nh_u32)(at - 0x400000);
+	entry[2] = (nh_u32)(from - 0x400000);
+	++*count;
+}
+
+void __sanitizer_cov_trace_pc(void)
+{
+	record(NH_BLOCK, 0x400000, (nh_u64)__builtin_return_address(0), 0x400000);
+}
+
+void __cyg_profile_func_enter(void *function, void *from)
+{
+	record(NH_ENTER, (nh_u64)function, (nh_u64)__builtin_return_address(0), (nh_u64)from);
+}
+
+void __cyg_profile_func_exit(void *function, void *from)
+{
+	record(NH_LEAVE, (nh_u64)function, (nh_u64)__builtin_return_address(0), (nh_u64)from);
+}
+#endif
 
 void nh_main(long *stack)
 {
