@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from models.hugetlb.structs import Subpool
 from models.kernel.errno import ENOMEM
 from models.kernel.locks import (
+    FREED,
     spin_lock_irq,
     spin_lock_irqsave,
     spin_unlock_irq,
@@ -44,6 +45,8 @@ def unlock_or_release_subpool(spool: Subpool) -> None:
     if subpool_is_free(spool):
         if spool.min_hpages != -1:
             hugetlb_acct_memory(spool.hstate, -spool.min_hpages)
+        # kfree(spool): a folio that still points to it will find it freed
+        spool.lock.owner = FREED
 
 
 @ported("mm/hugetlb.c", "hugepage_new_subpool")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.kernel.machine import KernelDeadlock, KernelHang, bug_on, effect
+from models.kernel.machine import KernelCrash, KernelDeadlock, KernelHang, bug_on, effect
 
 if TYPE_CHECKING:
     from models.kernel.machine import machine
@@ -40,9 +40,14 @@ class RWSem:
 
 #: Owner of a lock taken outside of any task (boot, teardown).
 NOBODY = object()
+#: Owner of the lock of an object that was freed.
+FREED = object()
 
 
 def _wait(kind: str, lock: Lock | RWSem) -> None:
+    if isinstance(lock, Lock) and lock.owner is FREED:
+        msg = f"{kind}({lock.name}): use-after-free"
+        raise KernelCrash(msg)
     hook = machine.lock_hook
     if hook is None:
         msg = f"{kind}({lock.name}): held already"

@@ -23,6 +23,10 @@ class KernelBug(Exception):
     """BUG() was reached: the operation ends and the system cannot go on."""
 
 
+class KernelCrash(Exception):
+    """Memory is used that is no longer what it was: the operation ends, and so does the system."""
+
+
 class KernelDeadlock(Exception):
     """A task waits for a lock that nobody will release."""
 

@@ -37,7 +37,14 @@ from equivalence.subjects.hugetlb.stable_predicates import (
     UNLOCKED_EARLY,
     UNSHARES,
 )
-from models.kernel.machine import FUEL, KernelBug, KernelDeadlock, KernelHang, Unmodelled
+from models.kernel.machine import (
+    FUEL,
+    KernelBug,
+    KernelCrash,
+    KernelDeadlock,
+    KernelHang,
+    Unmodelled,
+)
 from models.schema.outcome import Ending
 from refactored.steps import after_patch1, after_patch2
 from stable import (
@@ -189,6 +196,7 @@ class HugetlbConventions:
 
     endings: Mapping[type[BaseException], Ending] = {
         KernelBug: "bug",
+        KernelCrash: "crash",
         KernelDeadlock: "deadlock",
         KernelHang: "hang",
         Unmodelled: "unmodelled",

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from equivalence.backends.native.build import NativeImage, build
-from equivalence.backends.native.system import NativeSystem
+from equivalence.backends.native.system import NativeSystem, run_trace
 from equivalence.backends.native.tree import KernelTree
 from equivalence.backends.port import PortSystem
 from equivalence.cli.choose import load_series, port_tier
@@ -86,6 +86,37 @@ def test_both_show_every_section(port: SideSystem, native: SideSystem) -> None:
         filled |= {"maps"} if any(one["reservations"]["mappings"].values()) else set()
     assert filled == {*SECTIONS, "files", "maps"}
     assert port.digest("state") == native.digest("state")
+
+
+#: A mount whose minimum is 0 gives its subpool up although a pinned page still points to it.
+FREED_SUBPOOL = parse_trace(
+    """equivcheck-trace/1 hugetlb
+world nr_hugepages=1
+spawn id=A
+mount mount=h0 min_size=0
+open proc=A fd=f1 mount=h0 name=x
+mmap proc=A map=m1 type=private len=1 fd=f1 noreserve=1
+close proc=A fd=f1
+pin proc=A pin=p1 map=m1
+munmap proc=A map=m1
+umount mount=h0
+exit proc=A
+"""
+)
+
+
+def test_a_use_after_free_of_6_12_117_itself(
+    port: SideSystem, native: SideSystem, image: NativeImage
+) -> None:
+    """Found by calibration: both sides end in it, and the C says where."""
+    for side in (port, native):
+        side.boot(FREED_SUBPOOL.world)
+        outcomes = [side.apply(op) for op in FREED_SUBPOOL.ops]
+        assert [one.ending for one in outcomes] == [*["returned"] * 8, "crash"]
+    last = run_trace(image, FREED_SUBPOOL)[-1].outcome
+    assert last.detail.startswith("use after free")
+    assert "hugepage_subpool_put_pages (mm/hugetlb.c)" in last.detail
+    assert last.place.startswith("mm/hugetlb.c:")
 
 
 def test_random_traces_agree(port: SideSystem, native: SideSystem) -> None:

@@ -18,7 +18,7 @@ typedef unsigned long size_t_;
 struct object {
 	nh_u32 bytes; /* as asked for */
 	nh_u32 class_and_state;
-	nh_u64 guard;
+	nh_u64 guard; /* of a spare object: the next one, so that all of it is poison */
 };
 
 struct kmem_cache {
@@ -101,8 +101,7 @@ static void check_poison(struct object *object, nh_u64 bytes)
 {
 	nh_u64 *word = words_of(object), i;
 
-	/* the first word links the spare list */
-	for (i = 1; i < bytes / 8; i++)
+	for (i = 0; i < bytes / 8; i++)
 		if (word[i] != POISON)
 			nh_fatal(NH_CORRUPTION, "a freed object was written to", (nh_u64)&word[i]);
 }
@@ -123,7 +122,7 @@ static void *plain_alloc(nh_u64 bytes, nh_u64 gfp)
 	if (object) {
 		if (room <= 4096)
 			check_poison(object, room);
-		spare[class].head = (struct object *)words_of(object)[0];
+		spare[class].head = (struct object *)object->guard;
 		if (!spare[class].head)
 			spare[class].tail = NULL_;
 	} else {
@@ -148,10 +147,10 @@ static struct object *checked(const void *at)
 
 	if ((char *)at < nh_arena || (char *)at >= nh_arena + used)
 		nh_fatal(NH_CORRUPTION, "a free of what was never allocated", (nh_u64)at);
-	if (object->guard != GUARD)
-		nh_fatal(NH_CORRUPTION, "the words before an object were overwritten", (nh_u64)at);
 	if ((object->class_and_state & 0xffff) == DEAD)
 		nh_fatal(NH_CORRUPTION, "an object was freed twice", (nh_u64)at);
+	if (object->guard != GUARD)
+		nh_fatal(NH_CORRUPTION, "the words before an object were overwritten", (nh_u64)at);
 	if ((object->class_and_state & 0xffff) != LIVE)
 		nh_fatal(NH_CORRUPTION, "a free of what was never allocated", (nh_u64)at);
 	if (*(nh_u64 *)((char *)at + object->bytes) != GUARD)
@@ -175,10 +174,10 @@ static void plain_free(const void *at)
 	if (room <= 4096)
 		for (i = 0; i < room / 8; i++)
 			word[i] = POISON;
-	word[0] = 0;
+	object->guard = 0;
 	/* first in, first out: a stale pointer meets poison for as long as possible */
 	if (spare[class].tail)
-		words_of(spare[class].tail)[0] = (nh_u64)object;
+		spare[class].tail->guard = (nh_u64)object;
 	else
 		spare[class].head = object;
 	spare[class].tail = object;
@@ -283,7 +282,6 @@ static void cache_free(struct kmem_cache *cache, void *at)
 
 		for (i = 0; i < cache->bytes / 8; i++)
 			words_of(object)[i] = POISON;
-		words_of(object)[0] = 0;
 	}
 	*(struct object **)((char *)at + cache->bytes + 8) = cache->spare;
 	cache->spare = object;

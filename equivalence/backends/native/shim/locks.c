@@ -22,6 +22,9 @@ static __always_inline void boundary(enum nh_boundary_kind what, const void *loc
 /* The lock is held: by another task, which is waited for, or by this one. */
 static __always_inline void wait_for(const void *lock, const char *text)
 {
+	if (*(const u32 *)lock == 0x6b6b6b6b)
+		nh_fatal(NH_CRASH, "use after free: a lock of a freed object",
+			 (nh_u64)(unsigned long)lock);
 	if (!nh_task_count)
 		nh_fatal(NH_DEADLOCK, text, (nh_u64)(unsigned long)lock);
 	nh_wait_slow(lock, text);
