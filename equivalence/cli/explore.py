@@ -19,13 +19,13 @@ from equivalence.cli.options import (
     PATH,
     Duration,
     cpus,
+    hosting_options,
     relation_option,
     series_option,
-    tier_option,
 )
 from equivalence.cli.output import DEFAULT, WRITERS, Formats, write_all
 from equivalence.cli.progress import progress
-from equivalence.cli.run import command_line, replay_command
+from equivalence.cli.run import HOSTING, command_line, replay_command, trace_folder
 from equivalence.explorer import MAX_STATES, Bounds, SmallWorld
 from equivalence.store import StoreError
 from equivalence.subject import WorldError
@@ -38,7 +38,7 @@ SUBJECT: Final = "hugetlb"
 @click.command()
 @click.argument("names", nargs=-1, metavar="[WORLD]...")
 @series_option
-@tier_option
+@hosting_options
 @relation_option
 @click.option(
     "--against",
@@ -99,7 +99,7 @@ def explore(ctx: click.Context, /, **options: Any) -> int:
         return 0
     worlds = _choose(options["names"], WORLDS)
     out: Path = options["out"]
-    chosen = choose(options["series"])
+    chosen = choose(options["series"], **{name: options[name] for name in HOSTING})
     if chosen.subject.name != SUBJECT:
         msg = f"the named worlds are of subject {SUBJECT!r}, and the series is of "
         raise InputError(f"{msg}{chosen.subject.name!r}; expected a series of {SUBJECT}")
@@ -113,7 +113,7 @@ def explore(ctx: click.Context, /, **options: Any) -> int:
         time_limit_s=options["time_limit"],
         relation=options["relation"],
         against=options["against"],
-        store=out / "traces",
+        store=out / trace_folder(chosen),
         command=command_line(ctx),
         replay=replay_command(chosen, options["relation"]),
         worlds=worlds,

@@ -145,7 +145,7 @@ def _config(ctx: click.Context, options: dict[str, Any], chosen: Chosen) -> Conf
         relation=options["relation"],
         tasks=options["tasks"],
         against=options["against"],
-        store=options["out"] / _traces(chosen) if store is None else store,
+        store=options["out"] / trace_folder(chosen) if store is None else store,
         expected=frozenset(options["expect_change"]),
         # What a built-in series declares is our own word, not the patches'.
         trust_patches=options["trust_trailers"] or options["series"] in built_in(),
@@ -156,7 +156,7 @@ def _config(ctx: click.Context, options: dict[str, Any], chosen: Chosen) -> Conf
     )
 
 
-def _traces(chosen: Chosen) -> str:
+def trace_folder(chosen: Chosen) -> str:
     """The tiers boot different worlds, so each keeps traces of its own."""
     return "traces-native" if chosen.hosting else "traces"
 

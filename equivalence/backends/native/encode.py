@@ -1,7 +1,8 @@
 """Turns the operations of a trace into the fixed-size records that the driver reads.
 
-Names become small numbers, one table for each kind of name, filled in order of appearance; the
-driver keeps what a name stands for, and refuses what does not exist.
+Names become small numbers, one table for each kind of name: usual names always the same ones,
+others from the end of the room. The driver keeps what a name stands for, and refuses what does not
+exist.
 """
 
 from __future__ import annotations
@@ -223,10 +224,13 @@ class Encoder:
         name = str(value)
         number = table.get(name)
         if number is None:
-            number = len(table)
-            if number >= ROOM[kind]:
+            if len(table) >= ROOM[kind]:
                 msg = f"{kind} {name!r}: the native tier has room for {ROOM[kind]} such names"
                 raise TraceError(msg)
+            taken = set(table.values())
+            number = _usual(kind, name)
+            if number is None or number in taken:
+                number = next(n for n in range(ROOM[kind] - 1, -1, -1) if n not in taken)
             table[name] = number
         return number
 
@@ -350,6 +354,19 @@ class Encoder:
         if kind == "fail_copy":
             return [_COPIES.index(str(get("what", "user"))), _int(args["count"])]
         return []
+
+
+def _usual(kind: str, name: str) -> int | None:
+    """The number of a name such as ``A`` or ``m3``, whichever names came before it: or else two
+    traces that come to the same state would not be seen to.
+    """
+    if len(name) == 1 and "A" <= name.upper() <= "Z":
+        number = ord(name.upper()) - ord("A")
+    elif name[1:].isascii() and name[1:].isdigit() and len(name) < 4:
+        number = int(name[1:])
+    else:
+        return None
+    return number if number < ROOM[kind] else None
 
 
 def _int(value: Scalar | None) -> int:

@@ -55,7 +55,9 @@ _SCHEDULE = struct.Struct(f"<3Q{2 * MAX_SWITCHES}I")
 _HEAD = struct.Struct(_ASKED.format + _SCHEDULE.format[1:] + "3Q")
 _FATAL = struct.Struct(f"<4I2Q{_FRAMES}Q{_TEXT}s")
 _EVENT = struct.Struct(f"<2IQ64s{_TEXT}s")
-_TRACE_BYTES = _HEAD.size + _FATAL.size + _EVENTS * _EVENT.size
+_KEY = struct.Struct(f"<{len(SECTIONS)}Q")
+_KEY_AT = _HEAD.size + _FATAL.size + _EVENTS * _EVENT.size
+_TRACE_BYTES = _KEY_AT + _KEY.size
 _HELLO: Final = 0x6E61746976650001
 _DIGEST, _LAST_ONLY = 1, 2
 
@@ -418,6 +420,11 @@ class Worker:
             self._session_at = 0
         return results, RawTrace((results[-1],), fatal, notes, b"")
 
+    def session_key(self) -> tuple[int, ...]:
+        """The key of the present state, a word for each section."""
+        self._session_order(0, 7)
+        return _KEY.unpack_from(self._memory, self._session_at + _KEY_AT)
+
     def session_mark(self) -> None:
         """Keep the present state, to be gone back to."""
         self._session_order(0, 4)
@@ -429,7 +436,7 @@ class Worker:
     def _session_order(self, first: int, second: int) -> None:
         self._ask(first, second)
         if self._reply(20.0) != 0:
-            raise WorkerError("the native session cannot keep a state: " + self._last_words())
+            raise WorkerError("the native session broke off: " + self._last_words())
 
     def together(self, symbols: Symbols) -> Passed:
         """The lock boundaries of the last operations that ran together."""

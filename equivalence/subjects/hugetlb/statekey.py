@@ -2,9 +2,10 @@
 
 The digest shows what is compared; the key adds what decides later behaviour and is not compared
 (which file a descriptor names, which mapping a name stands for, the order of reverse mappings),
-and takes away history: folios, inodes, subpools and cgroups are renumbered by where they stand,
-the words in pages become equality classes. A test holds it against the whole heap: two states of
-one key have the same heap, apart from what that test lists with a reason.
+and takes away history: folios, inodes, subpools and cgroups are renumbered by where they stand, the
+words in pages become equality classes, events that are only counted, cursors of policies that a
+task does not have, and what free pages held are left out. A test holds it against the whole heap:
+two states of one key have the same heap, apart from what that test lists with a reason.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from models.hugetlb.structs import HugetlbCgroup, ResvMap
+from models.kernel.mempolicy import MPOL_INTERLEAVE, MPOL_WEIGHTED_INTERLEAVE
 from models.kernel.structs import AddressSpace, AnonVma
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from models.kernel.machine import machine
     from models.kernel.shm import shm_ids, shm_orphans
 
+#: Policies that use a task's cursor.
+INTERLEAVING: Final = frozenset({MPOL_INTERLEAVE, MPOL_WEIGHTED_INTERLEAVE})
+MEMORY: Final = attrgetter("memory")
 HIDDEN_INODE: Final = attrgetter("i_flags", "i_mode", "seals")
 HIDDEN_SUPER: Final = attrgetter("free_inodes", "max_inodes", "s_active")
 HIDDEN_FILE: Final = attrgetter("f_count", "f_mode", "name")
@@ -35,31 +40,60 @@ def key_state() -> Hashable:
     """The state without history; states of one key behave alike for every operation."""
     global canon_next
     folios = all_folios()
-    saved = [(folio, folio.canon, folio.data) for folio in folios]
+    saved = [(folio, folio.canon, folio.data, folio.index) for folio in folios]
     inodes = [inode for sb in all_superblocks() for inode in sb.inodes]
     saved_inodes = [(inode, inode.i_ino) for inode in inodes]
     owners = all_owners(folios)
     saved_owners = [(owner, owner.canon) for owner in owners]
+    tasks = list(machine.tasks.values())
+    saved_tasks = [(task, task.il_prev, task.il_weight) for task in tasks]
+    groups = [owner for owner in owners if owner.__class__ is HugetlbCgroup]
+    saved_groups = [(group, group.events, group.events_local) for group in groups]
+    memories = [css.cgroup for css in map(MEMORY, cgroup_walk(cgroup_root)) if css is not None]
+    saved_memories = [(memcg, memcg.events_max, memcg.events_max_local) for memcg in memories]
     before = canon_next
+    for folio in free_folios():
+        # Cleared, and given a place, before anybody sees it.
+        folio.data = folio.index = 0
     classes: dict[int, int] = {0: 0}
     for number, folio in enumerate(folios):
         folio.canon = number
         folio.data = classes.setdefault(folio.data, len(classes))
+    for task in tasks:
+        if task.mempolicy is None or task.mempolicy.mode not in INTERLEAVING:
+            # Set when such a policy is.
+            task.il_prev = task.il_weight = 0
+    for group in groups:
+        group.events = group.events_local = []
+    for memcg in memories:
+        memcg.events_max = memcg.events_max_local = 0
     for number, inode in enumerate(inodes):
         inode.i_ino = number
     for number, owner in enumerate(owners):
         owner.canon = number
     canon_next = len(folios)
     key = digest_state(), hidden_state(folios, inodes), hidden_cgroups(owners)
-    for folio, canon, data in saved:
+    for folio, canon, data, index in saved:
         folio.canon = canon
         folio.data = data
+        folio.index = index
+    for task, il_prev, il_weight in saved_tasks:
+        task.il_prev, task.il_weight = il_prev, il_weight
+    for group, events, local in saved_groups:
+        group.events, group.events_local = events, local
+    for memcg, events, local in saved_memories:
+        memcg.events_max, memcg.events_max_local = events, local
     for inode, ino in saved_inodes:
         inode.i_ino = ino
     for owner, canon in saved_owners:
         owner.canon = canon
     canon_next = before
     return key
+
+
+def free_folios() -> list[Any]:
+    """The folios on free lists."""
+    return [folio for h in hstates for head in h.hugepage_freelists for folio in entries_on(head)]
 
 
 def all_folios() -> list[Any]:
@@ -129,7 +163,9 @@ def hidden_state(folios: list[Any], inodes: list[Any]) -> Hashable:
         for vma in task.mm.vmas:
             vmas[id(vma)] = len(vmas)
             hidden_vma(out, files, anons, vma)
-        out += sorted(task.mm.page_table)
+        if machine.effects is not None:
+            # Empty entries are locked as well, which is compared then.
+            out += sorted(task.mm.page_table)
         for name, pinned in task.pins.items():
             out += (name, pinned.address, pinned.length)
             out += [folio.canon for folio in pinned.pages]

@@ -363,6 +363,18 @@ static long fail_kmalloc(s64 count, s64 skip, s64 what)
 	return 0;
 }
 
+void nh_put_failures(void)
+{
+	unsigned int i;
+
+	for (i = 0; nh_failures_armed && i < NH_FAILURES; i++) {
+		nh_put(nh_failures[i].skip);
+		nh_put(nh_failures[i].count);
+	}
+	for (i = 0; i < SHMS; i++)
+		nh_put(shms[i].used ? shms[i].length + 1 : 0);
+}
+
 /* Where a process keeps a pin, or the place after its last one. */
 struct nh_pin **nh_find_pin(struct nh_proc *proc, s64 name)
 {

@@ -38,6 +38,7 @@ static u64 hash_text(u64 hash, const char *text)
 
 u64 nh_warning_hash;
 u32 nh_warnings;
+u64 nh_warned;
 
 static void note(u32 kind, const char *function, const char *text, void *address)
 {
@@ -56,6 +57,7 @@ static void note(u32 kind, const char *function, const char *text, void *address
 void nh_warn(const char *function, const char *condition)
 {
 	nh_warnings++;
+	nh_warned |= 1ULL << (hash_text(hash_text(0, function), condition) >> 58);
 	nh_warning_hash = hash_text(hash_text(nh_warning_hash, function), condition);
 	note(1, function, condition, __builtin_return_address(0));
 	if (!nh_trace) {

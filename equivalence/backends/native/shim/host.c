@@ -292,7 +292,8 @@ void nh_tick(void)
 /* A session: operations come a few at a time. A request is a number and what to
  * do: 0 run that operation, 1 write the state down, 2 end, 3 run those of the
  * schedule together, 4 keep the state, 5 go back so many marks, 6 run several:
- * the first is in the lower half of the number, how many in the upper half. */
+ * the first is in the lower half of the number, how many in the upper half, 7 write
+ * the state's key. */
 static void run_session(struct nh_trace *trace)
 {
 	nh_u64 request[2], reply = 0, next = 1, ready = trace->ready;
@@ -327,6 +328,10 @@ static void run_session(struct nh_trace *trace)
 		case 6:
 			for (; count; count--)
 				nh_step(trace, first++, digest);
+			break;
+		case 7:
+			nh_tick();
+			nh_key(trace);
 			break;
 		}
 		call3(SYS_write, 1, &reply, sizeof(reply));

@@ -82,6 +82,7 @@ struct nh_trace {
 	nh_u64 done, observation_used, event_count;
 	struct nh_fatal fatal;
 	struct nh_event event[NH_EVENTS];
+	nh_u64 key[NH_SECTIONS]; /* of the state, when it was asked for */
 };
 
 /* The lock boundaries that operations passed while they ran together. Those of a
@@ -134,6 +135,7 @@ void nh_boot(void);
 void nh_begin(struct nh_trace *trace);
 void nh_step(struct nh_trace *trace, nh_u64 i, _Bool look);
 void nh_look(struct nh_trace *trace, nh_u64 i);
+void nh_key(struct nh_trace *trace);
 void nh_run(struct nh_trace *trace);
 void nh_step_together(struct nh_trace *trace, _Bool look);
 struct nh_boundaries *nh_boundaries(void);

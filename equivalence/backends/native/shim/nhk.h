@@ -66,7 +66,20 @@ struct mm_struct *nh_dup_mm(struct task_struct *task, struct mm_struct *old);
 /* env.c */
 extern u64 nh_warning_hash;
 extern u32 nh_warnings, nh_printed;
+/* key.c */
+enum nh_named {
+	NH_FOLIO = 1, NH_DATA, NH_GROUP, NH_GROUP_HELD, NH_INODE, NH_SUPER, NH_FILE, NH_VMA, NH_ANON,
+};
+u64 nh_renamed(enum nh_named kind, u64 value);
+u64 nh_name_of_pfn(unsigned long pfn);
+void nh_forget_names(void);
+void nh_put_hidden(void);
+/* what decides who gets a page next (pages.c), and which allocations fail (driver.c) */
+void nh_put_pages(void);
+void nh_put_failures(void);
+extern u64 nh_warned; /* env.c: which warnings there were, roughly */
 /* observe.c */
+void nh_put(u64 word);
 void nh_observe(struct nh_trace *trace, struct nh_result *result, bool words);
 void nh_observe_again(struct nh_result *result, const struct nh_result *before);
 #endif

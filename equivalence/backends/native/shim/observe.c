@@ -45,9 +45,25 @@ static __always_inline void close_list(void)
 	put(CLOSE);
 }
 
+void nh_put(u64 word)
+{
+	put(word);
+}
+
+/* In a key what history has named is named again, by where it is met first. */
+static bool canonical;
+
 static u64 folio_word(unsigned long pfn)
 {
-	return nh_folio_name(pfn);
+	return canonical ? nh_name_of_pfn(pfn) : nh_folio_name(pfn);
+}
+static u64 data_word(u64 word)
+{
+	return canonical && word ? nh_renamed(NH_DATA, word) : word;
+}
+static u64 css_word(struct cgroup_subsys_state *css)
+{
+	return canonical && css ? nh_renamed(NH_GROUP, (unsigned long)css) : nh_cgroup_serial(css);
 }
 
 /* Shared reservation maps belong to an inode, private ones to a vma. */
@@ -69,12 +85,12 @@ static void put_resv_map(struct resv_map *map)
 	put(map->adds_in_progress);
 	put(map->region_cache_count);
 	put(map->pages_per_hpage);
-	put(nh_cgroup_serial(map->css));
+	put(css_word(map->css));
 	open_list();
 	list_for_each_entry (region, &map->regions, link) {
 		put(region->from);
 		put(region->to);
-		put(nh_cgroup_serial(region->css));
+		put(css_word(region->css));
 	}
 	close_list();
 	close_list();
@@ -105,8 +121,8 @@ static void put_folio_state(struct folio *folio)
 	    (folio_test_dirty(folio) ? 64 : 0) | (folio_test_uptodate(folio) ? 128 : 0) |
 	    (hugetlb_page_subpool(&folio->page) ? 256 : 0));
 #endif
-	put(group ? nh_cgroup_serial(&group->css) : 0);
-	put(reserved ? nh_cgroup_serial(&reserved->css) : 0);
+	put(group ? css_word(&group->css) : 0);
+	put(reserved ? css_word(&reserved->css) : 0);
 	close_list();
 }
 
@@ -245,7 +261,7 @@ static void observe_page_cache(void)
 					continue;
 				put(state.xa_index >> (folio_order(folio) - (folio_order(folio) > 9 ? 9 : 0)));
 				put(folio_word(folio_pfn(folio)));
-				put(*(u64 *)folio_address(folio));
+				put(data_word(*(u64 *)folio_address(folio)));
 			}
 			close_list();
 		}
@@ -282,7 +298,7 @@ static void put_entry(struct mm_struct *mm, unsigned long address)
 		put(2 | (entry & _PAGE_RW ? 4 : 0) | (entry & _PAGE_DIRTY ? 8 : 0) |
 		    (entry & _PAGE_PRESENT ? 16 : 0) | folio_word(pfn) << 8 |
 		    (u64)page_to_nid(pfn_to_page(pfn)) << 32);
-		put(*(u64 *)page_address(pfn_to_page(pfn)));
+		put(data_word(*(u64 *)page_address(pfn_to_page(pfn))));
 	}
 }
 
@@ -376,7 +392,8 @@ static void observe_cgroups(void)
 								   << huge_page_order(&hstates[h]) ?
 				    ~0ULL :
 				    group->rsvd_hugepage[h].max >> huge_page_order(&hstates[h]));
-			put(atomic_long_read(&group->events[h][HUGETLB_MAX]));
+			if (!canonical) /* only ever grows */
+				put(atomic_long_read(&group->events[h][HUGETLB_MAX]));
 		}
 		close_list();
 	}
@@ -428,6 +445,14 @@ static void observe_user(void)
 	}
 }
 
+/* Of the cursor, only the next node matters, and only to policies that use it. */
+static u64 next_turn(struct task_struct *task)
+{
+	if (task->mempolicy->mode != MPOL_INTERLEAVE)
+		return 0;
+	return next_node_in(task->il_prev, task->mempolicy->nodes);
+}
+
 static void observe_policy(void)
 {
 	unsigned int i;
@@ -446,7 +471,7 @@ static void observe_policy(void)
 			put(policy->mode);
 			put(policy->flags);
 			put(nodes_addr(policy->nodes)[0]);
-			put(proc->task->il_prev);
+			put(canonical ? next_turn(proc->task) : proc->task->il_prev);
 		}
 		close_list();
 	}
@@ -464,18 +489,10 @@ void nh_observe_again(struct nh_result *result, const struct nh_result *before)
 	result->digest[EFFECTS] = out.hash;
 }
 
-void nh_observe(struct nh_trace *trace, struct nh_result *result, bool words)
+static void digest_all(u64 *digest)
 {
-	u64 *base = (u64 *)(nh_shared + trace->observation_offset);
 	unsigned int section;
 
-	if (words) {
-		out.at = base + trace->observation_used;
-		out.end = base + trace->observation_capacity;
-	} else {
-		out.at = NULL;
-	}
-	result->observation = words ? trace->observation_used : 0;
 	for (section = 0; section < NH_SECTIONS; section++) {
 		out.hash = 0x6e61746976650000ULL + section;
 		open_list();
@@ -491,15 +508,44 @@ void nh_observe(struct nh_trace *trace, struct nh_result *result, bool words)
 		case CGROUPS_SECTION: observe_cgroups(); break;
 		case USER: observe_user(); break;
 		case POLICY: observe_policy(); break;
-		case EFFECTS: put(nh_effects); break;
+		case EFFECTS:
+			if (canonical)
+				nh_put_hidden();
+			else
+				put(nh_effects);
+			break;
 		}
 		close_list();
-		result->digest[section] = out.hash;
+		digest[section] = out.hash;
 	}
+}
+
+void nh_observe(struct nh_trace *trace, struct nh_result *result, bool words)
+{
+	u64 *base = (u64 *)(nh_shared + trace->observation_offset);
+
+	if (words) {
+		out.at = base + trace->observation_used;
+		out.end = base + trace->observation_capacity;
+	} else {
+		out.at = NULL;
+	}
+	result->observation = words ? trace->observation_used : 0;
+	digest_all(result->digest);
 	if (out.full)
 		nh_fatal(NH_UNMODELLED, "the room for observations is used up", 0);
 	if (out.at) {
 		result->observation_words = out.at - base - trace->observation_used;
 		trace->observation_used = out.at - base;
 	}
+}
+
+/* The state without history: states of one key behave alike. */
+void nh_key(struct nh_trace *trace)
+{
+	out.at = NULL;
+	nh_forget_names();
+	canonical = true;
+	digest_all(trace->key);
+	canonical = false;
 }

@@ -416,6 +416,20 @@ void nh_set_cpu_node(int nid)
 	numa_node = nid;
 }
 
+void nh_put_pages(void)
+{
+	unsigned long nid, block;
+
+	for (nid = 0; nid < nh_node_count; nid++) {
+		nh_put(nh_page_failure[nid].skip);
+		nh_put(nh_page_failure[nid].count);
+		nh_put(blocks_used[nid]);
+		for (block = 0; hugetlb_max_hstate > 1 && block < NODE_BLOCKS; block++)
+			if (block_taken[nid][block])
+				nh_put(block);
+	}
+}
+
 int nh_cpu_node(void)
 {
 	return numa_node;

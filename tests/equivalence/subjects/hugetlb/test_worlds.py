@@ -40,13 +40,17 @@ LEFT_OUT: Final = frozenset(
         # Words in pages: equality classes in the key, only ever compared for equality.
         "Folio.data",
         # Statistics that no code reads.
+        "HugetlbCgroup.events",
+        "HugetlbCgroup.events_local",
         "PageCounter.failcnt",
         "PageCounter.watermark",
+        # The cursor of a policy: the key has it as long as the task has such a policy.
+        "Task.il_prev",
         # Set anew before each operation.
         "Machine.fuel",
         # Locks of page tables are found or made by need; nobody holds one between operations.
         "MM.pmd_locks",
-        # The key has every address and every entry that is not empty.
+        # The key has every entry that is not empty.
         "MM.page_table",
     }
 )
@@ -61,6 +65,10 @@ def system() -> PortSystem:
 
 
 def heap(one: PortSystem, gigantic: bool) -> object:
+    for h in one.namespace["hstates"]:
+        for head in h.hugepage_freelists:
+            for folio in one.namespace["entries_on"](head):
+                folio.index = 0  # set anew when the page is used
     roots = {name: one.namespace[name] for name in sorted(one.step.data)}
     return form(roots, LEFT_OUT if gigantic else LEFT_OUT | FRAMES)
 
