@@ -11,7 +11,7 @@ import reports.terminal
 from equivalence import gate
 from equivalence.campaign import CONTROL_LEAST, Config
 from equivalence.cli import consoles
-from equivalence.cli.choose import choose
+from equivalence.cli.choose import HOSTING, choose
 from equivalence.cli.errors import InputError
 from equivalence.cli.files import prepare_folder
 from equivalence.cli.options import (
@@ -25,7 +25,7 @@ from equivalence.cli.options import (
 )
 from equivalence.cli.output import DEFAULT, WRITERS, Formats, write_all
 from equivalence.cli.progress import progress
-from equivalence.cli.run import HOSTING, command_line, replay_command, trace_folder
+from equivalence.cli.run import command_line, replay_command, trace_folder
 from equivalence.explorer import MAX_STATES, Bounds, SmallWorld
 from equivalence.store import StoreError
 from equivalence.subject import WorldError

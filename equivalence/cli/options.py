@@ -36,13 +36,6 @@ series_option = click.option(
     help="A built-in series by name, or a Python file that defines one (it is executed). On the"
     " tier native: patches, as an mbox, a folder, or - for standard input.",
 )
-tier_option = click.option(
-    "--tier",
-    type=click.Choice(["port"]),
-    default="port",
-    show_default=True,
-    help="What runs: the Python ports.",
-)
 
 
 def hosting_options(command: Callable[..., Any]) -> Callable[..., Any]:
