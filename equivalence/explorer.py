@@ -25,7 +25,8 @@ from typing import Any, Final, Protocol, cast
 
 from equivalence.driver import FaultError
 from equivalence.search import Findings, Row, Session
-from equivalence.subject import Evidence, System
+from equivalence.subject import Batch, Branching, Evidence, System
+from models.schema.outcome import Outcome
 from models.schema.trace import Args, Op, Trace
 
 #: Nodes that one job expands.
@@ -305,9 +306,13 @@ class Expander(Session):
         """Bring both sides to a node, which is known to agree."""
         ops = [*self.small.start, *(self.small.ops[index] for index in path)]
         for system in (self.lockstep.before, self.lockstep.after):
-            system.boot(self.small.world)
-            for op in ops:
-                system.apply(op)
+            if isinstance(system, Batch):
+                system.send(ops, self.small.world)
+                system.receive()
+            else:
+                system.boot(self.small.world)
+                for op in ops:
+                    system.apply(op)
             system.drain_effects()
             # Names that a system gives at first sight are now given on both sides alike.
             system.digest(self.lockstep.oracle.relation)
@@ -315,18 +320,47 @@ class Expander(Session):
         self._thorough = False
         self._check_invariants()
 
+    def _branches(self) -> list[tuple[Outcome, bytes] | None]:
+        """For each operation its outcome and the state that it leads to, where both sides say at
+        once that they agree; None where it has to be looked at.
+        """
+        before, after = self.lockstep.before, self.lockstep.after
+        oracle, ops = self.lockstep.oracle, self.small.ops
+        if oracle.effects or not oracle.by_digest:
+            return [None] * len(ops)
+        if not isinstance(before, Branching) or not isinstance(after, Branching):
+            return [None] * len(ops)
+        pairs = zip(
+            before.branches(ops, oracle.relation),
+            after.branches(ops, oracle.relation),
+            strict=True,
+        )
+        return [
+            None
+            if one is None or other is None or one[:2] != other[:2]
+            else (one.outcome, _joint(one.key, other.key))
+            for one, other in pairs
+        ]
+
     def _successors(self) -> Iterator[tuple[int, bytes]]:
         before, after = self.lockstep.before, self.lockstep.after
-        snapshots = before.snapshot(), after.snapshot()
+        branches = self._branches()
+        snapshots: tuple[object, object] | None = None
         here = len(self._ops)
-        for index, op in enumerate(self.small.ops):
+        for index, (op, agreed) in enumerate(zip(self.small.ops, branches, strict=True)):
+            self.part.transitions += 1
+            if agreed is not None:
+                self.saw(op, agreed[0])
+                # What is refused never reached the code, so the state is the one before.
+                if agreed[0].ending != "refused":
+                    yield index, agreed[1]
+                continue
+            snapshots = snapshots or (before.snapshot(), after.snapshot())
             self.lockstep.index = here
             going = self.step(op)
-            self.part.transitions += 1
             self._note_rows()
             if self.findings.over:
                 return
-            # What is refused never reached the code, so the state is the one before.
             if self.outcome.ending != "refused":
                 if going:
                     yield index, token(before, after)
@@ -352,9 +386,11 @@ class Expander(Session):
 
 def token(before: System, after: System) -> bytes:
     """128 bits that stand for a joint state, the same in every process."""
-    return blake2b(
-        _flat(before.state_key()) + b"/" + _flat(after.state_key()), digest_size=TOKEN_BYTES
-    ).digest()
+    return _joint(before.state_key(), after.state_key())
+
+
+def _joint(one: Hashable, other: Hashable) -> bytes:
+    return blake2b(_flat(one) + b"/" + _flat(other), digest_size=TOKEN_BYTES).digest()
 
 
 def _flat(key: Hashable) -> bytes:

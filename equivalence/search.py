@@ -192,12 +192,9 @@ class Session:
         try:
             divergence = lockstep.step(op)
             outcome = lockstep.outcome
-            key = op.kind, outcome.errno or outcome.signal or outcome.ending
-            self.findings.outcomes[key] += 1
+            self.saw(op, outcome)
             if outcome.warnings or lockstep.dead:
                 self._speaking(outcome)
-            if self._goals:
-                self._ask_goals(op, outcome)
             if divergence is not None:
                 self._diverged(divergence)
                 return False
@@ -259,6 +256,13 @@ class Session:
             self._diverged(divergence)
             return ()
         return list(self._one_by_one(ops))
+
+    def saw(self, op: Op, outcome: Outcome) -> None:
+        """Count what an operation came to, and ask the goals about it."""
+        key = op.kind, outcome.errno or outcome.signal or outcome.ending
+        self.findings.outcomes[key] += 1
+        if self._goals:
+            self._ask_goals(op, outcome)
 
     def step_together(self, ops: tuple[Op, ...], schedule: Schedule, *, stay: bool = False) -> bool:
         """Run operations together under one schedule; False when the trace cannot go on.

@@ -150,6 +150,26 @@ class Concurrent(Protocol):
         """As of a system."""
 
 
+class Branch(NamedTuple):
+    """What an operation comes to in some state: its outcome, and digest and key of the next one."""
+
+    outcome: Outcome
+    digest: Hashable
+    key: Hashable
+
+
+@runtime_checkable
+class Branching(Protocol):
+    """A system that can try many operations in one state at once, cheaper than one after the other
+    with going back in between.
+    """
+
+    def branches(self, ops: Sequence[Op], relation: Relation) -> Sequence[Branch | None]:
+        """What each operation comes to in the present state, in which the system stays; None where
+        it warns or ends the system, which has to be looked at by running it.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class OpSpec:
     """One kind of operation.

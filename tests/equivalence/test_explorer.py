@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,8 @@ from equivalence.explorer import (
     token,
 )
 from equivalence.jobs import Pool, Stop, Worker
+from equivalence.subject import Branch, Relation
+from models.schema.outcome import REFUSED, Outcome
 from models.schema.result import Verdict
 from models.schema.trace import Op
 from tests.toy import Rule, Toy, ToySubject, ToyTier, greedy, plenty, plenty_too
@@ -85,6 +87,52 @@ def test_every_state_is_reached_and_every_operation_tried_in_it() -> None:
     assert found.findings.ops == found.transitions
     assert found.findings.goals == {"refused", "anything"}
     assert found.findings.before.covered == {"rule": frozenset({"true", "false"})}
+
+
+class Branchy(Toy):
+    """Tries operations at once; who asks for three pages is to be looked at."""
+
+    def branches(self, ops: Sequence[Op], relation: Relation) -> list[Branch | None]:
+        kept = self.snapshot()
+        made: list[Branch | None] = []
+        for op in ops:
+            outcome = self.apply(op)
+            made.append(Branch(outcome, self.digest(relation), self.state_key()))
+            if op.args.get("n") == 3:
+                made[-1] = None
+            self.restore(kept)
+        return made
+
+
+def test_trying_operations_at_once_comes_to_the_same() -> None:
+    one, two = (exploration(plenty, plenty_too, kind=kind) for kind in (Toy, Branchy))
+    assert (one.parents, one.ops, one.tokens) == (two.parents, two.ops, two.tokens)
+    assert (one.transitions, one.levels, one.ends) == (two.transitions, two.levels, two.ends)
+    assert one.findings.outcomes == two.findings.outcomes
+    assert one.findings.goals == two.findings.goals
+    assert two.fixpoint
+    first, second = (exploration(plenty, greedy, kind=kind) for kind in (Toy, Branchy))
+    assert first.findings.divergence == second.findings.divergence is not None
+
+
+def test_what_is_refused_at_once_leads_nowhere() -> None:
+    class Refusing(Branchy):
+        def apply(self, op: Op) -> Outcome:
+            return REFUSED if op.args["who"] == "B" else super().apply(op)
+
+    found = exploration(plenty, plenty_too, kind=Refusing)
+    assert found.fixpoint
+    assert found.states == 5
+    assert found.findings.outcomes["give", "refused"] == 5 + 1  # once more to see the first state
+
+
+def test_effects_are_compared_one_operation_at_a_time() -> None:
+    worker = Worker(ToySubject(), ToyTier(plenty, plenty_too, system=Branchy), "effects", Stop())
+    found = Exploration(SMALL)
+    with Pool(worker, 1) as pool:
+        explore(pool, (0, 1), found, Bounds())
+    assert found.fixpoint
+    assert found.states == STATES
 
 
 def test_counts_do_not_depend_on_the_number_of_jobs() -> None:

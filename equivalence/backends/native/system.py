@@ -28,7 +28,7 @@ from equivalence.backends.native.worker import (
     signal_name,
 )
 from equivalence.schedule import parse_schedule
-from equivalence.subject import Observation, Relation, WorldError
+from equivalence.subject import Branch, Observation, Relation, WorldError
 from models.schema.outcome import REFUSED, Ending, Outcome
 from models.schema.trace import Args, Op, Trace
 
@@ -612,6 +612,23 @@ class NativeSystem:
             return "dead"
         self._resume()
         return self._worker.session_key()
+
+    def branches(self, ops: Sequence[Op], relation: Relation) -> list[Branch | None]:
+        """What each operation comes to in the present state, each in a process of its own."""
+        if self._dead or self._worker is None:
+            return [None] * len(ops)
+        self._resume()
+        self._make_room(len(ops) + 1)
+        number = self._count + 1
+        records = [self._encoder.copy().encode(op) for op in ops]
+        made: list[Branch | None] = []
+        for found in self._worker.session_branches(number, records):
+            if found is None or found[0].warnings:
+                made.append(None)
+                continue
+            outcome = self._runner.outcome(found[0], (), None, number)
+            made.append(Branch(outcome, _digest(found[0], relation), found[1]))
+        return made
 
     def snapshot(self) -> object:
         """The present state, kept by a process that waits."""

@@ -55,9 +55,11 @@ _SCHEDULE = struct.Struct(f"<3Q{2 * MAX_SWITCHES}I")
 _HEAD = struct.Struct(_ASKED.format + _SCHEDULE.format[1:] + "3Q")
 _FATAL = struct.Struct(f"<4I2Q{_FRAMES}Q{_TEXT}s")
 _EVENT = struct.Struct(f"<2IQ64s{_TEXT}s")
+_BRANCHES_AT, _BRANCHES = 192 << 10, 64
 _KEY = struct.Struct(f"<{len(SECTIONS)}Q")
 _KEY_AT = _HEAD.size + _FATAL.size + _EVENTS * _EVENT.size
 _TRACE_BYTES = _KEY_AT + _KEY.size
+_BRANCH_BYTES = 8 + _RESULT.size + _KEY.size
 _HELLO: Final = 0x6E61746976650001
 _DIGEST, _LAST_ONLY = 1, 2
 
@@ -424,6 +426,30 @@ class Worker:
         """The key of the present state, a word for each section."""
         self._session_order(0, 7)
         return _KEY.unpack_from(self._memory, self._session_at + _KEY_AT)
+
+    def session_branches(
+        self, number: int, records: Sequence[bytes]
+    ) -> list[tuple[RawResult, tuple[int, ...]] | None]:
+        """What each operation comes to as operation ``number``, and the key of the state after it;
+        None for one that ends the session. The session stays as it is.
+
+        Raises:
+            WorkerError: the worker died.
+        """
+        made: list[tuple[RawResult, tuple[int, ...]] | None] = []
+        for start in range(0, len(records), _BRANCHES):
+            some = records[start : start + _BRANCHES]
+            where = self._session_head[0] + number * RECORD_BYTES
+            data = b"".join(some)
+            self._memory[where : where + len(data)] = data
+            self._session_order(len(some) << 32 | number, 8)
+            for place in range(len(some)):
+                at = _TOGETHER_AT + _BRANCHES_AT + place * _BRANCH_BYTES
+                fatal = struct.unpack_from("<Q", self._memory, at)[0]
+                result = self._result(at + 8, 0, full=False)
+                key = _KEY.unpack_from(self._memory, at + 8 + _RESULT.size)
+                made.append(None if fatal else (result, key))
+        return made
 
     def session_mark(self) -> None:
         """Keep the present state, to be gone back to."""

@@ -205,7 +205,7 @@ CGROUP: Final = SmallWorld(
 
 GIGANTIC: Final = SmallWorld(
     "gigantic",
-    "pages of 2 MiB and 1 GiB beside each other",
+    "pages of 2 MiB and 1 GiB beside each other, the large ones demoted to small ones",
     {
         "nodes": 1,
         "hstates": "2M,1G",
@@ -224,6 +224,7 @@ GIGANTIC: Final = SmallWorld(
         set_nr_hugepages n=0
         set_nr_hugepages n=0 size=1G
         set_nr_hugepages n=1 size=1G
+        demote n=1 size=1G
         """
     ),
     _ops("spawn id=A"),

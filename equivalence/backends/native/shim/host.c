@@ -235,6 +235,12 @@ static int read_all(void *to, unsigned long bytes)
 	return 1;
 }
 
+struct nh_boundaries *nh_boundaries(void)
+{
+	return (struct nh_boundaries *)(nh_shared + shared_bytes - NH_COVERAGE_BYTES -
+					NH_TOGETHER_BYTES);
+}
+
 static void note_killed(struct nh_trace *trace, int status)
 {
 	if (!(status & 0x7f) || trace->fatal.ending)
@@ -289,11 +295,45 @@ void nh_tick(void)
 	set_time_limit(nh_trace->time_limit_ms);
 }
 
+/* Operation "number" again and again, each time as another one, and from here: what
+ * it comes to is noted, and the copy of this process that ran it is gone. */
+static void branch(struct nh_trace *trace, nh_u64 number, nh_u64 count)
+{
+	struct nh_op *ops = (struct nh_op *)(nh_shared + trace->op_offset) + number - 1;
+	struct nh_result *result = (struct nh_result *)(nh_shared + trace->result_offset) + number;
+	struct nh_branch *at = (struct nh_branch *)((char *)nh_boundaries() + NH_BRANCHES_AT);
+	nh_u64 events = trace->event_count, i, word;
+
+	for (i = 0; i < count && i < NH_BRANCHES; i++, at++) {
+		long child;
+		int status = 0;
+
+		ops[0] = ops[i + 1];
+		child = call3(SYS_fork, 0, 0, 0);
+		if (child == 0) {
+			call3(SYS_prctl, 1, 9, 0);
+			nh_step(trace, number, 1);
+			nh_key(trace);
+			stop(0);
+		}
+		if (child < 0)
+			stop(END);
+		while (call4(SYS_wait4, child, &status, 0, 0) == -4)
+			;
+		at->fatal = trace->fatal.ending || (status & 0x7f);
+		at->result = *result;
+		for (word = 0; word < NH_SECTIONS; word++)
+			at->key[word] = trace->key[word];
+		trace->fatal.ending = 0;
+		trace->event_count = events;
+	}
+}
+
 /* A session: operations come a few at a time. A request is a number and what to
  * do: 0 run that operation, 1 write the state down, 2 end, 3 run those of the
  * schedule together, 4 keep the state, 5 go back so many marks, 6 run several:
  * the first is in the lower half of the number, how many in the upper half, 7 write
- * the state's key. */
+ * the state's key, 8 run each of several, the first of which is the next one. */
 static void run_session(struct nh_trace *trace)
 {
 	nh_u64 request[2], reply = 0, next = 1, ready = trace->ready;
@@ -332,6 +372,9 @@ static void run_session(struct nh_trace *trace)
 		case 7:
 			nh_tick();
 			nh_key(trace);
+			break;
+		case 8:
+			branch(trace, first, count);
 			break;
 		}
 		call3(SYS_write, 1, &reply, sizeof(reply));
@@ -386,12 +429,6 @@ static void serve(void)
 		call3(SYS_write, 1, &reply, sizeof(reply));
 	}
 	stop(0);
-}
-
-struct nh_boundaries *nh_boundaries(void)
-{
-	return (struct nh_boundaries *)(nh_shared + shared_bytes - NH_COVERAGE_BYTES -
-					NH_TOGETHER_BYTES);
 }
 
 static unsigned long parse_number(const char *text)

@@ -113,6 +113,14 @@ struct nh_boundaries {
 	struct nh_boundary boundary[NH_BOUNDARIES];
 };
 
+/* What each of several operations comes to, done in one and the same state. */
+#define NH_BRANCHES 64
+struct nh_branch {
+	nh_u64 fatal; /* it ended the process */
+	struct nh_result result;
+	nh_u64 key[NH_SECTIONS];
+};
+
 #define NH_FLAG_DIGEST 1
 #define NH_FLAG_LAST_ONLY 2
 
@@ -140,8 +148,10 @@ void nh_run(struct nh_trace *trace);
 void nh_step_together(struct nh_trace *trace, _Bool look);
 struct nh_boundaries *nh_boundaries(void);
 
-/* Before them: the lock boundaries of the last operations that ran together. */
+/* Before them: the lock boundaries of the last operations that ran together, and
+ * the last branches. */
 #define NH_TOGETHER_BYTES (1UL << 18)
+#define NH_BRANCHES_AT (192UL << 10)
 /* The last bytes of the shared memory: one bit for each byte of hosted code that
  * began a block and ran. Images built without coverage leave them alone. */
 #define NH_COVERAGE_BYTES (1UL << 20)
