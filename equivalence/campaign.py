@@ -2,8 +2,9 @@
 
 Round 0 replays kept traces and the subject's examples. In every later round the first job is
 Hypothesis's and the others are the sampler's, which varies traces that reached new code in the
-rounds before. All jobs of a round are independent and their results are taken in order, so nothing
-depends on timing unless the time limit or Ctrl-C ends the run.
+rounds before, most of all those near code that has not run yet (:mod:`equivalence.steering`). All
+jobs of a round are independent and their results are taken in order, so nothing depends on timing
+unless the time limit or Ctrl-C ends the run.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from equivalence.events import OnEvent, PairName, Progress
 from equivalence.explorer import Bounds, SmallWorld
 from equivalence.jobs import Job, Kind, Pool, Stop, derive_seed
 from equivalence.search import Findings, Points, Row
+from equivalence.steering import Seeds
 from equivalence.store import CACHE
 from equivalence.subject import Relation
 from models.schema.result import MutantEvidence, SearchEvidence
@@ -32,8 +34,6 @@ ROUND: Final = 8
 #: The control's share of a pair's budget, and its least number of operations.
 CONTROL_SHARE: Final = 20
 CONTROL_LEAST: Final = 500
-#: How many traces the sampler is given to vary.
-MAX_SEEDS: Final = 128
 
 AgainstChoice = Literal["previous", "base", "both"]
 #: The score of a pair: how many planted bugs the searches catch. It ends early when it is told to.
@@ -112,12 +112,15 @@ def search_pair(
     found = Found(budget=share if name.against == "self" else config.ops)
     findings = found.findings
     cache = None if config.store is None else config.store / CACHE
-    seeds = [*replays.kept, *replays.examples][:MAX_SEEDS]
+    # The examples that reach something have shown it after round 0, which a control has not.
+    first = () if name.against != "self" else replays.examples
+    seeds = Seeds([*replays.kept, *first])
     seen: tuple[Points, Points] = ({}, {})
     for number, jobs in enumerate(_rounds(config, name, found.budget, replays)):
         ready = [replace(job, known=known, seen=seen, deadline=deadline) for job in jobs]
         if number > 0:
-            ready = [replace(job, traces=tuple(seeds), cache=cache) for job in ready]
+            every, near = seeds.chosen(findings.before.wanting | findings.after.wanting)
+            ready = [replace(job, traces=every, near=near, cache=cache) for job in ready]
         if number == 1 and cache is not None:
             ready[0] = replace(ready[0], remember=True)
         with closing(pool.map(ready)) as parts:
@@ -133,7 +136,7 @@ def search_pair(
                 if findings.truncated:
                     found.cut_short = "interrupted" if stop else "the time limit was reached"
                     return found
-        seeds += findings.novel[: MAX_SEEDS - len(seeds)]
+        seeds.add(findings.novel)
         findings.novel.clear()
         seen = findings.before.points(), findings.after.points()
     return found

@@ -56,7 +56,8 @@ class Stop:
 class Job:
     """One search of one pair.
 
-    ``traces`` are what a replay runs (kept ones thoroughly) and what the sampler varies.
+    ``traces`` are what a replay runs (kept ones thoroughly) and what the sampler varies, ``near``
+    those near what has not run yet.
     ``deadline`` is a time of the monotonic clock, which all processes share. ``cache`` is
     Hypothesis's folder; only a job that always runs to its end may ``remember`` there what failed,
     or timing would change results.
@@ -68,6 +69,7 @@ class Job:
     seed: int = 0
     ops: int = 0
     traces: tuple[Trace, ...] = ()
+    near: tuple[Trace, ...] = ()
     known: frozenset[str] = frozenset()
     seen: tuple[Points, Points] = ({}, {})
     deadline: float | None = None
@@ -132,7 +134,7 @@ class Worker:
         elif job.kind == "tasks":
             race(session, generator, Random(job.seed), job.ops, job.tasks)
         else:
-            sample(session, generator, Random(job.seed), job.ops, job.traces)
+            sample(session, generator, Random(job.seed), job.ops, job.traces, job.near)
         return session.close()
 
     def _late(self, job: Job) -> bool:

@@ -2,7 +2,9 @@
 
 Two thirds of the traces are drawn afresh. The others start from a trace that reached something
 new, or that a user kept, with a few operations dropped, doubled, swapped, or given another
-argument, and go on from there.
+argument, and go on from there. Half of these start near what has not run yet: from a trace that
+reached something new in a function of which something is still missing, and go on with operations
+of its kinds.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from equivalence.subject import Generator, OpSpec
 from models.schema.trace import Op, Scalar, Trace
 
 FRESH: Final = 0.65
+#: Share of the varied traces that start near what is missing, and of the operations that they go on
+#: with that are of the same kinds.
+NEAR: Final = 0.5
+ALIKE: Final = 0.5
 #: Shares of all traces, and their lengths in operations: short ones find bugs that need an exact
 #: fit, the long tail finds what only builds up.
 LENGTHS: Final = ((0.55, 10, 40), (0.95, 40, 80), (1.0, 80, 300))
@@ -25,9 +31,16 @@ MAX_EDITS: Final = 4
 
 
 def sample(
-    session: Session, generator: Generator, rng: Random, budget: int, corpus: Sequence[Trace] = ()
+    session: Session,
+    generator: Generator,
+    rng: Random,
+    budget: int,
+    corpus: Sequence[Trace] = (),
+    near: Sequence[Trace] = (),
 ) -> None:
     """Run drawn traces until ``budget`` operations are spent or the search is over.
+
+    ``corpus`` are traces to vary, and ``near`` those of them near what has not run yet.
 
     The last trace is cut off at the budget, so that the number of operations is exact.
     """
@@ -41,22 +54,31 @@ def sample(
         left = min(draw_length(rng), budget - findings.ops)
         known = len(findings.novel)
         planned: list[Op] = []
+        kinds: tuple[str, ...] = ()
         if seeds and rng.random() >= FRESH:
-            seed = seeds[int(rng.random() * len(seeds))]
+            steered = bool(near) and rng.random() < NEAR
+            chosen = near if steered else seeds
+            seed = chosen[int(rng.random() * len(chosen))]
             world = seed.world
+            kinds = tuple(op.kind for op in seed.ops) if steered else ()
             planned = mutate(rng, list(seed.ops), specs)[:left]
         else:
             world = generator.world(rng)
         if session.begin(world):
             generator.start(world)
-            _run(session, generator, rng, planned, left)
+            _run(session, generator, rng, planned, left, kinds)
         session.end()
         if len(findings.novel) > known and len(seeds) < MAX_CORPUS:
-            seeds.append(findings.novel[-1])
+            seeds.append(findings.novel[-1].trace)
 
 
 def _run(
-    session: Session, generator: Generator, rng: Random, planned: Sequence[Op], length: int
+    session: Session,
+    generator: Generator,
+    rng: Random,
+    planned: Sequence[Op],
+    length: int,
+    kinds: Sequence[str],
 ) -> None:
     if session.ahead:
         drawer = Drawer(session, generator)
@@ -73,7 +95,10 @@ def _run(
             return
         saw(op, lockstep.outcome)
     for _ in range(length - len(planned)):
-        op = draw(rng)
+        if kinds and rng.random() < ALIKE:
+            op = draw(rng, kinds[int(rng.random() * len(kinds))])
+        else:
+            op = draw(rng)
         if not step(op):
             return
         saw(op, lockstep.outcome)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 from equivalence.driver import ALIVE, FaultError, Lockstep
 from equivalence.schedule import Schedule, parse_schedule
@@ -42,18 +42,37 @@ Rows = dict[str, Counter[tuple[Scalar, ...]]]
 Row = tuple[str, tuple[Scalar, ...]]
 
 
+class Novel(NamedTuple):
+    """A trace that reached something that none before it had, and in which functions."""
+
+    trace: Trace
+    functions: frozenset[str]
+
+
 @dataclass(slots=True)
 class Side:
-    """What the code of one side reached: function -> points, predicate -> inputs -> count."""
+    """What the code of one side reached: function -> points, predicate -> inputs -> count.
+
+    ``coverable`` has all points of the watched functions.
+    """
 
     covered: Points = field(default_factory=dict)
     rows: Rows = field(default_factory=dict)
+    coverable: Points = field(default_factory=dict)
 
     @classmethod
     def of(cls, system: Evidence) -> Side:
         """What a system has seen since it was asked to forget."""
         rows = {name: Counter(counts) for name, counts in system.rows().items()}
-        return cls(dict(system.covered()), rows)
+        return cls(dict(system.covered()), rows, dict(system.coverable()))
+
+    @property
+    def wanting(self) -> frozenset[str]:
+        """The functions of which something has not run."""
+        none: frozenset[str] = frozenset()
+        return frozenset(
+            name for name, points in self.coverable.items() if points - self.covered.get(name, none)
+        )
 
     def points(self) -> Points:
         """All that was reached, inputs of predicates too: what is not among it is new."""
@@ -66,6 +85,7 @@ class Side:
             self.covered[function] = self.covered.get(function, frozenset()) | points
         for predicate, counts in other.rows.items():
             self.rows.setdefault(predicate, Counter()).update(counts)
+        self.coverable.update(other.coverable)
 
 
 @dataclass(slots=True)
@@ -83,7 +103,7 @@ class Findings:
     goals: set[str] = field(default_factory=set)
     states: set[int] = field(default_factory=set)
     #: Traces that reached points of the code that no trace before them had reached.
-    novel: list[Trace] = field(default_factory=list)
+    novel: list[Novel] = field(default_factory=list)
     #: The first trace to each row of a predicate that no search before had reached.
     reached: dict[Row, Trace] = field(default_factory=dict)
     before: Side = field(default_factory=Side)
@@ -302,8 +322,9 @@ class Session:
             if len(findings.states) < MAX_STATES:
                 state = repr(self.lockstep.before.digest("state"))
                 findings.states.add(int.from_bytes(blake2b(state.encode(), digest_size=8).digest()))
-        if self._new_points() and len(findings.novel) < MAX_NOVEL:
-            findings.novel.append(self.trace())
+        functions = self._new_points()
+        if functions and len(findings.novel) < MAX_NOVEL:
+            findings.novel.append(Novel(self.trace(), functions))
 
     def close(self) -> Findings:
         """Take in what both sides covered, and return everything."""
@@ -314,8 +335,9 @@ class Session:
                 side.add(Side.of(system))
         return findings
 
-    def _new_points(self) -> bool:
-        new = False
+    def _new_points(self) -> frozenset[str]:
+        """In which functions the trace reached something new."""
+        new: set[str] = set()
         for place, system in enumerate(self._sides):
             if isinstance(system, Evidence):
                 seen, progress = self._seen[place], system.progress()
@@ -335,8 +357,8 @@ class Session:
                     if points is not known and not points <= known:
                         # The same set, if it can be: then the next look at it is cheap.
                         seen[function] = known | points if known - points else points
-                        new = True
-        return new
+                        new.add(function)
+        return frozenset(new)
 
     def _note_reached(
         self, predicate: str, counts: Iterable[tuple[Scalar, ...]], known: frozenset[str]
