@@ -68,19 +68,26 @@ def gather(
     predicates = tuple(
         _predicate(p, findings.before.rows, findings.after.rows, search) for p in changes.predicates
     )
+    coverage = tuple(_coverage(change, search.coverable, sides) for change in changes.functions)
     return Evidence(
         searches=search.searches,
         outcomes={
             f"{kind} {ending}": count for (kind, ending), count in sorted(findings.outcomes.items())
         },
         predicates=predicates,
-        coverage=tuple(_coverage(change, search.coverable, sides) for change in changes.functions),
+        coverage=coverage,
         measured=search.measured,
-        goals=tuple(
-            GoalEvidence(
-                name=g.name, about=g.about, reached=g.name in findings.goals, required=g.required
-            )
-            for g in goals
+        goals=(
+            *(
+                GoalEvidence(
+                    name=g.name,
+                    about=g.about,
+                    reached=g.name in findings.goals,
+                    required=g.required,
+                )
+                for g in goals
+            ),
+            *map(_whole, coverage),
         ),
         mutants=mutants,
         controls=search.controls,
@@ -165,6 +172,29 @@ def _coverage(
         for need, points, side in zip(required, coverable, sides, strict=True)
     )
     return FunctionCoverage(function=change.function, role=change.role, before=before, after=after)
+
+
+def _whole(coverage: FunctionCoverage) -> GoalEvidence:
+    """The goal that all of a function ran, its error paths among it: changed lines are required
+    anyway, the rest is told."""
+    sides = (("before", coverage.before), ("after", coverage.after))
+    owed = {
+        name: [missed.point for missed in side.missed if missed.reason is None]
+        for name, side in sides
+        if side is not None
+    }
+    said = [
+        f"{len(points)} did not {name} the patch: {_some(points, len(points))}"
+        for name, points in owed.items()
+        if points
+    ]
+    about = "every line and every outcome of a condition ran"
+    return GoalEvidence(
+        name=f"all of {coverage.function} runs",
+        about="; ".join([about, *said]),
+        reached=bool(owed) and not said,
+        required=False,
+    )
 
 
 def _side(
@@ -256,7 +286,7 @@ def _assigned(names: Sequence[str], values: Iterable[object]) -> str:
     return "(" + " ".join(f"{n}={v}" for n, v in zip(names, values, strict=True)) + ")"
 
 
-def _some(texts: Iterable[str]) -> str:
+def _some(texts: Iterable[str], most: int = NAMED) -> str:
     every = list(texts)
-    more = f" and {len(every) - NAMED} more" if len(every) > NAMED else ""
-    return ", ".join(every[:NAMED]) + more
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more

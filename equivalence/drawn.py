@@ -11,7 +11,7 @@ from typing import Final
 
 from equivalence.adequacy import Search
 from equivalence.calls import FunctionText, ShowsSource
-from models.schema.result import DrawnLine, Evidence, FunctionCoverage, Ran
+from models.schema.result import DrawnLine, Evidence, FunctionCoverage, Ran, SideCoverage
 
 #: Lines that do not change, around those that do; lines of one function.
 CONTEXT: Final = 3
@@ -47,20 +47,27 @@ def draw_all(tier: object, steps: tuple[int, int], evidence: Evidence, search: S
     shown = tier
 
     def one(found: FunctionCoverage) -> FunctionCoverage:
+        texts = [shown.function_text(step, found.function) for step in steps]
+        told = found.model_copy(
+            update={
+                "before": _with_text(found.before, texts[0]),
+                "after": _with_text(found.after, texts[1]),
+            }
+        )
         if found.role == "caller":
-            return found
+            return told
         sides = search.findings.before, search.findings.after
         lines, more = draw(
             *(
                 Version(
-                    shown.function_text(step, found.function),
+                    text,
                     (points or {}).get(found.function, frozenset()),
                     side.covered.get(found.function, frozenset()),
                 )
-                for step, points, side in zip(steps, search.coverable, sides, strict=True)
+                for text, points, side in zip(texts, search.coverable, sides, strict=True)
             )
         )
-        return found.model_copy(update={"drawn": lines, "drawn_more": more})
+        return told.model_copy(update={"drawn": lines, "drawn_more": more})
 
     return evidence.model_copy(update={"coverage": tuple(map(one, evidence.coverage))})
 
@@ -96,6 +103,19 @@ def _both(before: _Marks, after: _Marks, i: int, j: int) -> DrawnLine:
         after_ran=other.after_ran,
         missed=one.missed if one.missed == other.missed else "; ".join(said),
     )
+
+
+def _with_text(side: SideCoverage | None, text: FunctionText | None) -> SideCoverage | None:
+    """What did not run, each point with the source line that it is on."""
+    if side is None or text is None:
+        return side
+    lines = dict(enumerate(text.lines, text.first_line))
+    missed = []
+    for one in side.missed:
+        match = _POINT.fullmatch(one.point)
+        line = lines.get(int(match[1]), "") if match is not None else ""
+        missed.append(one.model_copy(update={"text": line.strip()}))
+    return side.model_copy(update={"missed": tuple(missed)})
 
 
 class _Marks:

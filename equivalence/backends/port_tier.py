@@ -1,8 +1,8 @@
 """The tier ``port`` as the engine sees it: a series' steps as systems, and how steps differ.
 
 Changed lines are found by comparing the source of the two versions of a function line by line,
-comments and docstrings aside; a function that exists on one side only is changed in full. The
-callers of what changed are watched too, but owe no points.
+comments and docstrings aside; a function that exists on one side only is changed in full. What
+other patches of the series touch and the callers of all of it are watched too, but owe no points.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class PortTier:
         if not names:
             return Changes(identical=True)
         functions = [self._change(name, old, new) for name in names]
-        callers = {*old.callers_of(names), *new.callers_of(names)} - set(names)
+        callers = {*self._watched(old), *self._watched(new)} - set(names)
         functions += [Change(name, "caller") for name in sorted(callers)]
         covered = {symbol for p in predicates for symbol in p.symbols}
         undeclared = tuple(

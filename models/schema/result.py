@@ -204,11 +204,15 @@ class PredicateEvidence(Model):
 
 
 class MissedPoint(Model):
-    """A point of the code that did not run; ``required`` if it is on a changed line."""
+    """A point of the code that did not run; ``required`` if it is on a changed line.
+
+    ``text`` is the source line that it is on, where the tier shows it.
+    """
 
     point: Text
     required: bool
     reason: Text | None = None
+    text: Text = ""
 
 
 class SideCoverage(Model):

@@ -58,6 +58,8 @@ def test_all_that_can_be_shown_is_adequate() -> None:
     assert [(g.name, g.reached, g.required) for g in evidence.goals] == [
         ("needed", True, True),
         ("nice", False, False),
+        ("all of f runs", False, False),
+        ("all of g runs", False, False),
     ]
     assert evidence.coverage == (
         FunctionCoverage(
@@ -186,6 +188,19 @@ def test_a_function_that_a_side_does_not_have_has_no_coverage_there() -> None:
     changes = Changes(False, (Change("h", "added"),))
     (coverage,) = gather(changes, search(), GOALS).coverage
     assert (coverage.before, coverage.after) == (None, None)
+
+
+def test_all_of_a_function_is_a_goal_and_what_did_not_run_is_told() -> None:
+    (*_, f, g) = gather(CHANGES, search(), GOALS).goals
+    every = "every line and every outcome of a condition ran"
+    assert f.about == f"{every}; 1 did not after the patch: 11"
+    assert g.about == f"{every}; 1 did not before the patch: 2; 1 did not after the patch: 2"
+    whole = search()
+    whole.findings.after.covered["f"] = POINTS
+    excused = replace(CHANGES, functions=(CHANGE, replace(CALLER, reasons={"2": "needs 1 TiB"})))
+    assert all(goal.reached for goal in gather(excused, whole, GOALS).goals[-2:])
+    unmeasured = replace(search(), coverable=(None, None))
+    assert not any(goal.reached for goal in gather(CHANGES, unmeasured, GOALS).goals[-2:])
 
 
 def test_differing_inputs_and_reached_differing_inputs_are_two_findings() -> None:
