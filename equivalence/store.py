@@ -15,7 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from models.schema.trace import MAX_TRACE_BYTES, Trace, format_trace, parse_trace
+from equivalence.schedule import parse_schedule
+from models.schema.trace import MAX_TRACE_BYTES, Trace, TraceError, format_trace, parse_trace
 
 SUFFIX: Final = ".trace"
 #: Hypothesis's own database, beside the traces: a cache.
@@ -119,7 +120,14 @@ def read_trace(path: Path) -> Trace:
     except OSError as error:
         msg = f"trace {path}: cannot be read ({error.strerror or error})"
         raise StoreError(msg) from error
-    return parse_trace(data.decode("utf-8", errors="replace"), str(path))
+    trace = parse_trace(data.decode("utf-8", errors="replace"), str(path))
+    if trace.schedule:
+        try:
+            parse_schedule(trace.schedule)
+        except TraceError as error:
+            msg = f"{path}: {error}"
+            raise TraceError(msg) from error
+    return trace
 
 
 def write_atomically(path: Path, text: str) -> None:

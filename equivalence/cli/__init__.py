@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from equivalence.cli.configuration import find, read
-from equivalence.cli.errors import BROKEN_PIPE, OUR_ERROR, USAGE
+from equivalence.cli.errors import BROKEN_PIPE, OUR_ERROR, USAGE, InputError
 from models.schema.result import INTERRUPTED
 
 #: Command -> the module that has it. Modules are loaded when they are needed.
@@ -112,7 +112,16 @@ def configure(ctx: click.Context, name: str, command: click.Command) -> None:
 
 def main() -> int:
     """Run the command line; the exit status."""
-    return guarded(lambda: equivcheck.main(prog_name="equivcheck", standalone_mode=False))
+    return guarded(_main)
+
+
+def _main() -> Any:
+    try:
+        Path.cwd()
+    except OSError as error:
+        msg = "the current folder is gone; change to one that exists"
+        raise InputError(msg) from error
+    return equivcheck.main(prog_name="equivcheck", standalone_mode=False)
 
 
 def guarded(command: Callable[[], Any]) -> int:

@@ -174,4 +174,8 @@ def _write(path: Path, fates: list[Fate], reason: Reasons) -> None:
         row = asdict(fate)
         del row["mutant"]["source"]
         rows.append({"key": fate.mutant.key, "explained": reason(fate.mutant.key), **row})
-    save(path, json.dumps({"schema": "equivcheck/mutants/1", "mutants": rows}, indent=1) + "\n")
+    save(
+        path,
+        json.dumps({"schema": "equivcheck/mutants/1", "mutants": rows}, indent=1) + "\n",
+        "--json",
+    )

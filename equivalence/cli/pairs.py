@@ -13,7 +13,7 @@ from equivalence.driver import FaultError
 from equivalence.gate import plan
 from equivalence.jobs import Stop, Worker
 from equivalence.search import defects_in
-from equivalence.subject import Relation, WorldError
+from equivalence.subject import Concurrent, Relation, WorldError
 from models.schema.divergence import Divergence
 from models.schema.trace import Trace
 
@@ -72,10 +72,14 @@ def run_pairs(worker: Worker, pairs: Sequence[tuple[int, int]], trace: Trace) ->
     """Run a trace on each pair.
 
     Raises:
-        InputError: the trace's world cannot boot.
+        InputError: the trace's world cannot boot, or the tier cannot run operations together as
+            the trace wants.
     """
     for before, after in pairs:
         lockstep = worker.lockstep(before, after)
+        if trace.schedule and not isinstance(lockstep.before, Concurrent):
+            msg = f"the trace runs operations together, which the tier {worker.tier.name!r} cannot"
+            raise InputError(f"{msg}; leave out its schedule to run one after the other")
         try:
             found: Divergence | FaultError | None = lockstep.run(trace)
         except FaultError as error:

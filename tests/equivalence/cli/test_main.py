@@ -85,6 +85,14 @@ def test_a_pipe_that_nobody_reads(tmp_path: Path) -> None:
     assert err == ""
 
 
+def test_a_folder_that_is_gone(equivcheck: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("gone").mkdir()
+    monkeypatch.chdir("gone")
+    Path.cwd().rmdir()
+    message = equivcheck.refuses("run", *GREEDY)
+    assert message == "equivcheck: the current folder is gone; change to one that exists\n"
+
+
 def test_an_exploration_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     pair = PairName(0, 1, "patch 1", "previous")
     text = StringIO()

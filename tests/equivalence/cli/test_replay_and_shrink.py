@@ -18,6 +18,22 @@ def traces(equivcheck: Program) -> None:
     Path("bug.trace").write_text("equivcheck-trace/1 toy\nworld pages=8\n" + "grow n=2\n" * 4)
 
 
+@pytest.mark.parametrize("command", ["replay", "shrink"])
+def test_schedules_that_cannot_be_run(equivcheck: Program, command: str) -> None:
+    head, *ops = HARMLESS.splitlines()
+    for schedule, message in (
+        ("0-9/0.1", "one.trace: schedule: got '0-9/0.1', expected AT-TASKS/POINT.TASK"),
+        (
+            "0-2/1.1,0.1",
+            "one.trace: schedule: '0-2/1.1,0.1': boundaries must rise, and tasks be below 2",
+        ),
+        ("0-2/1.1", "runs operations together, which the tier 'toy' cannot; leave out its sched"),
+    ):
+        lines = [head, ops[0], f"schedule choices={schedule}", *ops[1:], "give who=A"]
+        Path("one.trace").write_text("\n".join(lines) + "\n")
+        assert message in equivcheck.refuses(command, *GREEDY, "one.trace")
+
+
 def test_replay_shows_every_operation(equivcheck: Program, snapshot: SnapshotAssertion) -> None:
     done = equivcheck("replay", *GREEDY, "take.trace")
     assert done.status == 1
