@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from models.schema.result import EXIT_STATUS, Pair, Result, Verdict
 from reports.text import (
     limits_text,
@@ -15,8 +18,10 @@ from reports.text import (
     value_text,
 )
 
+#: What the kernel's parser takes for the end of all output, wherever it stands.
+_ENDS: Final = re.compile("List of all partitions|Kernel panic - not syncing|reboot: System halted")
 #: Lines of a trace that are given.
-MAX_TRACE = 200
+MAX_TRACE: Final = 200
 
 
 def write(result: Result) -> str:
@@ -34,7 +39,11 @@ def write(result: Result) -> str:
         )
     lines.append(f"# limits: {one_line(limits_text(result), 2000)}")
     lines.append(f"# {status_text(result)}")
-    return "\n".join(lines) + "\n"
+    return "".join(f"{_ENDS.sub(_joined, line)}\n" for line in lines)
+
+
+def _joined(match: re.Match[str]) -> str:
+    return match[0].replace(" ", "_")
 
 
 def _line(number: int, pair: Pair) -> str:

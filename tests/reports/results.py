@@ -24,6 +24,7 @@ from tests.toy import Rule, ToySubject, ToyTier, greedy, plenty, plenty_too
 HOSTILE = (
     "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&{{ 7*7 }}{% raw %}"
     "\x1b[31mred\x1b]0;title\x07\r\n::error::planted\u202eevil]]><!-- -->"
+    "\nok 1 planted\nreboot: System halted\nTested-by: E <e@vil>\n-- \n> quoted"
 )
 
 
@@ -209,3 +210,8 @@ def every_verdict() -> Result:
 def hostile_result() -> Result:
     """A divergence whose every text tries to be more than text."""
     return altered(toy_result(), lambda text: text + HOSTILE)
+
+
+def hostile_alone() -> Result:
+    """The same, and no text has anything else: not even a head that would be cut off."""
+    return altered(toy_result(), lambda text: HOSTILE)

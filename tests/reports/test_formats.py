@@ -21,7 +21,14 @@ from models.schema.result import (
     parse_result,
 )
 from reports import github, junit, ktap, mail, markdown
-from tests.reports.results import CALLS, COVERAGE, every_verdict, hostile_result, toy_result
+from tests.reports.results import (
+    CALLS,
+    COVERAGE,
+    every_verdict,
+    hostile_alone,
+    hostile_result,
+    toy_result,
+)
 
 TEXTS = ["junit", "ktap", "markdown", "github", "mail"]
 
@@ -32,7 +39,7 @@ def test_golden(name: str, snapshot: SnapshotAssertion) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))
-@pytest.mark.parametrize("make", [toy_result, hostile_result, every_verdict])
+@pytest.mark.parametrize("make", [toy_result, hostile_result, hostile_alone, every_verdict])
 def test_a_writer_is_a_pure_function(name: str, make: Callable[[], Result]) -> None:
     write = WRITERS[name].text
     assert write(make()) == write(parse_result(make().to_json()))
@@ -54,7 +61,7 @@ def _junit_word(verdict: Verdict) -> str:
 # -- junit ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [toy_result, hostile_result, every_verdict])
+@pytest.mark.parametrize("make", [toy_result, hostile_result, hostile_alone, every_verdict])
 def test_junit_counts_what_it_holds(make: Callable[[], Result]) -> None:
     result = make()
     root = ElementTree.fromstring(junit.write(result))
@@ -82,7 +89,7 @@ def test_junit_holds_what_xml_cannot() -> None:
 _RESULT = re.compile(r"(not )?ok ([0-9]+) ([^#]*[^# ])( # SKIP .*)?")
 
 
-@pytest.mark.parametrize("make", [toy_result, hostile_result, every_verdict])
+@pytest.mark.parametrize("make", [toy_result, hostile_result, hostile_alone, every_verdict])
 def test_ktap_is_ktap(make: Callable[[], Result]) -> None:
     result = make()
     lines = ktap.write(result).splitlines()
@@ -144,7 +151,7 @@ def test_a_fence_is_longer_than_what_it_fences() -> None:
 # -- github --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [toy_result, hostile_result, every_verdict])
+@pytest.mark.parametrize("make", [toy_result, hostile_result, hostile_alone, every_verdict])
 def test_github_has_one_command_a_line(make: Callable[[], Result]) -> None:
     result = make()
     lines = github.write(result).splitlines()
@@ -211,7 +218,7 @@ def test_github_marks_where_the_code_parts_and_what_did_not_run() -> None:
 # -- mail ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [toy_result, hostile_result, every_verdict])
+@pytest.mark.parametrize("make", [toy_result, hostile_result, hostile_alone, every_verdict])
 def test_mail_is_narrow_and_never_signs(make: Callable[[], Result]) -> None:
     text = mail.write(make())
     for line in text.splitlines():

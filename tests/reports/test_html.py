@@ -11,7 +11,7 @@ from syrupy.assertion import SnapshotAssertion
 from models.schema.result import Counterexample, FieldChange, OutcomeText, Result, TimelineStep
 from reports import html, pictures
 from reports.states import moments
-from tests.reports.results import every_verdict, hostile_result, toy_result
+from tests.reports.results import every_verdict, hostile_alone, hostile_result, toy_result
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -52,7 +52,7 @@ class Page(HTMLParser):
         return sum(1 for one, name, _ in self.attributes if one == tag and not name)
 
 
-@pytest.mark.parametrize("make", [toy_result, hostile_result, every_verdict])
+@pytest.mark.parametrize("make", [toy_result, hostile_result, hostile_alone, every_verdict])
 def test_a_page_is_well_formed_and_alone(make: Any) -> None:
     page = Page(html.write(make()))
     assert page.all("script") == 1
