@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from equivalence.backends.native import sandbox
 from equivalence.backends.native.places import Places
 
 BASE: Final = 0x400000
@@ -132,9 +132,7 @@ def lines_with_code(path: Path, source: str) -> frozenset[tuple[str, int]]:
 
     An object has what the linker leaves out of the image because nothing there calls it.
     """
-    text = subprocess.run(
-        ["objdump", "--dwarf=decodedline", str(path)], capture_output=True, text=True, check=True
-    ).stdout
+    text = sandbox.listing(["objdump", "--dwarf=decodedline"], path)
     found: set[tuple[str, int]] = set()
     file = ""
     row: tuple[str, int, int] | None = None
@@ -155,12 +153,8 @@ def lines_with_code(path: Path, source: str) -> frozenset[tuple[str, int]]:
 
 def _blocks(image: Path) -> dict[int, list[int]]:
     """Address after each call of the hook -> the addresses of the code up to the next one."""
-    text = subprocess.run(
-        ["objdump", "-d", "--no-show-raw-insn", "-j", ".text", "-j", ".init.text", str(image)],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    command = ["objdump", "-d", "--no-show-raw-insn", "-j", ".text", "-j", ".init.text"]
+    text = sandbox.listing(command, image)
     found: dict[int, list[int]] = {}
     current: list[int] | None = None
     after_call = False

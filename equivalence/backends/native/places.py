@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from equivalence.backends.native import sandbox
 from equivalence.backends.native.tree import HOSTED
 
 
@@ -49,13 +49,8 @@ class Places:
             self._ask(wanted[at : at + 4000])
 
     def _ask(self, addresses: Sequence[int]) -> None:
-        command = ["addr2line", "-a", "-f", "-i", "-e", str(self._image)]
-        text = subprocess.run(
-            [*command, *(hex(address) for address in addresses)],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        words = [hex(address) for address in addresses]
+        text = sandbox.listing(["addr2line", "-a", "-f", "-i", *words, "-e"], self._image)
         current: int | None = None
         found: dict[int, list[Place]] = {address: [] for address in addresses}
         lines = iter(text.splitlines())

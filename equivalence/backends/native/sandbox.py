@@ -200,6 +200,17 @@ def run(
     return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
 
 
+def listing(command: Sequence[str], path: Path) -> str:
+    """What a program says of one file that untrusted code was made into.
+
+    Raises:
+        subprocess.CalledProcessError: it fails.
+    """
+    done = run([*command, str(path)], read=[path])
+    done.check_returncode()
+    return done.stdout
+
+
 def run_bytes(
     command: Sequence[str],
     *,
