@@ -36,7 +36,7 @@ from models.schema.divergence import Divergence
 from models.schema.trace import Trace, format_trace
 
 #: An operation that takes more processor time does not come back.
-HANG_S: Final = 3.0
+HANG_S: Final = 1.5
 #: How many traces are run to make a killing trace smaller.
 SHRINK_LIMIT: Final = 400
 

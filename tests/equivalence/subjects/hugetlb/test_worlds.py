@@ -17,7 +17,6 @@ from equivalence.explorer import Bounds, Exploration, SmallWorld, explore
 from equivalence.jobs import Pool, Stop, Worker
 from equivalence.subject import OpSpec
 from equivalence.subjects.hugetlb.generator import HugetlbGenerator
-from equivalence.subjects.hugetlb.mutation import core, reasons
 from equivalence.subjects.hugetlb.series import HugetlbConventions, vma_dependence
 from equivalence.subjects.hugetlb.subject import HugetlbSubject
 from equivalence.subjects.hugetlb.worlds import GIGANTIC, NODES, WORLDS
@@ -194,11 +193,3 @@ def test_a_world_that_is_too_roomy_earns_no_verdict() -> None:
     assert pair.verdict is Verdict.INADEQUATE
     assert "predicate 'dequeue refuses'" in pair.reason
     assert "were not reached" in pair.reason
-
-
-def test_the_core_and_the_explained_mutants_exist() -> None:
-    functions = PortTier(vma_dependence(), HugetlbConventions(), {}).functions(3)
-    assert {"region_chg", "hugetlb_reserve_pages", "hugepage_subpool_get_pages"} <= set(core())
-    assert set(core()) <= functions.keys()
-    named, patterns = reasons()
-    assert all(len(reason) > 40 for reason in [*named.values(), *(text for _, text in patterns)])
