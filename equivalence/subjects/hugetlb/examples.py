@@ -7,6 +7,7 @@ change: inputs of their conditions, and errors of several parts.
 from __future__ import annotations
 
 from functools import cache
+from importlib.resources import files
 from typing import Final
 
 from equivalence.subjects.hugetlb.corpus import corpus
@@ -381,12 +382,19 @@ _TEXTS: Final = (
 )
 
 
+#: More of them, mostly found by searches, each ended by a blank line.
+RARE: Final = "rare.traces"
+
+
 @cache
 def written() -> tuple[Trace, ...]:
-    """The traces of this file."""
+    """The traces of this file, and those that were found for planted bugs."""
+    text = files(__package__).joinpath(RARE).read_text(encoding="utf-8")
+    # The first part says what the file is.
+    parts = [*_TEXTS, *text.split("\n\n")[1:]]
     traces = []
-    for text in _TEXTS:
-        lines = [line.strip() for line in text.strip().splitlines()]
+    for part in parts:
+        lines = [line.strip() for line in part.strip().splitlines()]
         traces.append(parse_trace("\n".join(["equivcheck-trace/1 hugetlb", *lines])))
     return tuple(traces)
 
