@@ -6,6 +6,7 @@ change: inputs of their conditions, and errors of several parts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -388,10 +389,19 @@ RARE: Final = "rare.traces"
 
 @cache
 def written() -> tuple[Trace, ...]:
-    """The traces of this file, and those that were found for planted bugs."""
+    """The traces of this file."""
+    return _parsed(_TEXTS)
+
+
+@cache
+def rare() -> tuple[Trace, ...]:
+    """Traces of branches and planted bugs that nothing else reaches, from their file."""
     text = files(__package__).joinpath(RARE).read_text(encoding="utf-8")
     # The first part says what the file is.
-    parts = [*_TEXTS, *text.split("\n\n")[1:]]
+    return _parsed(text.split("\n\n")[1:])
+
+
+def _parsed(parts: Iterable[str]) -> tuple[Trace, ...]:
     traces = []
     for part in parts:
         lines = [line.strip() for line in part.strip().splitlines()]

@@ -14,7 +14,7 @@ from equivalence.backends.native.encode import lacks
 from equivalence.backends.native.system import USER_SECTIONS, hosted_world, world_of
 from equivalence.subject import Excluded, Invariant, Observation, OpSpec
 from equivalence.subjects.hugetlb.corpus import corpus
-from equivalence.subjects.hugetlb.examples import written
+from equivalence.subjects.hugetlb.examples import rare, written
 from equivalence.subjects.hugetlb.generator import HugetlbGenerator
 from equivalence.subjects.hugetlb.ops import OPS
 from equivalence.subjects.hugetlb.subject import WORLDS, HugetlbSubject
@@ -225,7 +225,8 @@ class HostedSubject(HugetlbSubject):
         """Those written out, and the recordings made by hand, as far as the tier has them."""
         by_hand = (recording for recording in corpus() if recording.profile == "scenario")
         own = parse_trace(_ELSEWHERE)
-        for trace in (own, *written(), *(recording.trace() for recording in by_hand)):
+        recordings = (recording.trace() for recording in by_hand)
+        for trace in (own, *written(), *recordings, *rare()):
             if trace.world.get("memory_hugetlb_accounting"):
                 continue
             if not any(lacks(op) for op in trace.ops):

@@ -14,7 +14,7 @@ from equivalence.subject import (
     System,
     WorldError,
 )
-from equivalence.subjects.hugetlb.examples import recorded, written
+from equivalence.subjects.hugetlb.examples import rare, recorded, written
 from equivalence.subjects.hugetlb.generator import HugetlbGenerator
 from equivalence.subjects.hugetlb.invariants import INVARIANTS
 from equivalence.subjects.hugetlb.observation import USER_SECTIONS
@@ -150,8 +150,8 @@ class HugetlbSubject:
         return None if op.kind in ALONE else str(op.args.get("proc", ""))
 
     def examples(self) -> Iterable[Trace]:
-        """Traces that every run replays first: those written out, then the recordings'."""
-        return (*written(), *recorded())
+        """Traces that every run replays first: those written out, recordings, and rare ones."""
+        return (*written(), *recorded(), *rare())
 
     def reproducers(
         self, trace: Trace, systems: tuple[System, System], told: PairText
