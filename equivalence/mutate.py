@@ -162,8 +162,8 @@ class Hunter:
         self._worlds = worlds
         self._plan = plan
         self._original = workshop.original()
-        watched = workshop.watched()
-        self._reference = Reference(subject, watched, self._lockstep(watched))
+        self._watched = workshop.watched()
+        self._reference = Reference(subject, self._watched, self._lockstep(self._watched))
         self._prepare()
 
     def _prepare(self) -> None:
@@ -176,6 +176,12 @@ class Hunter:
         except Exception as error:
             msg = f"the original step fails by itself: {type(error).__name__}: {error}"
             raise FaultError(msg, "original") from error
+
+    def close(self) -> None:
+        """End what the original runs in."""
+        for system in (self._original, self._watched):
+            if isinstance(system, Closing):
+                system.close()
 
     def hunt(self, mutant: Mutant) -> Fate:
         """Search until the mutant is told from the original, or everything was tried."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from equivalence.events import PairName
@@ -76,9 +77,9 @@ class Scores:
         if new and not stop():
             plan = replace(self._plan, seed=derive_seed(self._plan.seed, step, "mutants"))
             workshop = self._planter.workshop(step, new, plan.relation)
-            hunter = Hunter(self._subject, workshop, self._worlds, plan)
-            for fate in hunt_all(hunter, new, self._jobs, stop):
-                self._known[step, fate.mutant.key] = fate
+            with closing(Hunter(self._subject, workshop, self._worlds, plan)) as hunter:
+                for fate in hunt_all(hunter, new, self._jobs, stop):
+                    self._known[step, fate.mutant.key] = fate
         places = [(step, mutant.key) for mutant in worth]
         fates = [self._known[place] for place in places if place in self._known]
         return evidence_of(fates, self._reason, mutants)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -106,16 +107,18 @@ def _fates(
         mark = fingerprint(code, mutants, plan, chosen.subject.examples())
         kept = Fates(options["checkpoint"], mark)
     left = [m for m in mutants if kept is None or kept.fate(m) is None]
-    hunt: Iterable[Fate] = ()
-    if left:
-        worlds = planting.worlds if plan.states else ()
-        workshop = planting.planter.workshop(step, left, plan.relation)
-        hunt = hunt_all(Hunter(chosen.subject, workshop, worlds, plan), left, options["jobs"])
     fates = []
-    for fate in going_on(kept, mutants, hunt):
-        fates.append(fate)
-        if len(fates) % 50 == 0:
-            consoles.err().print(f"{len(fates)} of {len(mutants)} mutants")
+    with ExitStack() as stack:
+        hunt: Iterable[Fate] = ()
+        if left:
+            worlds = planting.worlds if plan.states else ()
+            workshop = planting.planter.workshop(step, left, plan.relation)
+            hunter = stack.enter_context(closing(Hunter(chosen.subject, workshop, worlds, plan)))
+            hunt = hunt_all(hunter, left, options["jobs"])
+        for fate in going_on(kept, mutants, hunt):
+            fates.append(fate)
+            if len(fates) % 50 == 0:
+                consoles.err().print(f"{len(fates)} of {len(mutants)} mutants")
     return fates
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -165,7 +167,11 @@ def test_a_bug_in_the_c_is_found_and_what_does_not_compile_is_told(tree: KernelT
     assert "mm/hugetlb.c" in made.mark(0)
     workshop = made.workshop(0, mutants, "state")
     assert made.workshop(0, mutants, "state") is workshop
-    hunter = Hunter(Few(), workshop, (), Plan(ops=300, tries=1_000, raced=100))
+    with closing(Hunter(Few(), workshop, (), Plan(ops=300, tries=1_000, raced=100))) as hunter:
+        hunts(hunter, mutants)
+
+
+def hunts(hunter: Hunter, mutants: Sequence[CMutant]) -> None:
     early = next(m for m in mutants if m.operator == "early return")
     fate = hunter.hunt(early)
     assert (fate.killed_by, fate.how, fate.ran) == ("examples", "diverged", True)
