@@ -86,7 +86,7 @@ def _run(
         for _ in range(length - len(planned)):
             if not going:
                 return
-            going = drawer.draw(rng)
+            going = drawer.draw(rng, _alike(rng, kinds))
         drawer.run()
         return
     step, saw, draw, lockstep = session.step, generator.saw, generator.op, session.lockstep
@@ -95,13 +95,15 @@ def _run(
             return
         saw(op, lockstep.outcome)
     for _ in range(length - len(planned)):
-        if kinds and rng.random() < ALIKE:
-            op = draw(rng, kinds[int(rng.random() * len(kinds))])
-        else:
-            op = draw(rng)
+        op = draw(rng, _alike(rng, kinds)) if kinds else draw(rng)
         if not step(op):
             return
         saw(op, lockstep.outcome)
+
+
+def _alike(rng: Random, kinds: Sequence[str]) -> str | None:
+    """One of the kinds, or None: any."""
+    return kinds[int(rng.random() * len(kinds))] if kinds and rng.random() < ALIKE else None
 
 
 def draw_length(rng: Random) -> int:
