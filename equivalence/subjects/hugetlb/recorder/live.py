@@ -33,6 +33,9 @@ _CGROUP = ("current", "rsvd.current", "max", "rsvd.max", "events_max")
 _FILE = ("size", "blocks", "nlink")
 _SIGNALS = {7: "SIGBUS", 11: "SIGSEGV"}
 
+#: Numbers for which the standard library has no name, or one that Linux does not use.
+_ERRNO = {errno.EOPNOTSUPP: "EOPNOTSUPP", 133: "EHWPOISON"}
+
 _PRESENT = 1 << 63
 _SWAP = 1 << 62
 _FRAME = (1 << 55) - 1
@@ -352,8 +355,7 @@ def _result(values: list[Any], *, touched: bool) -> Json:
 
 
 def _errno_name(number: int) -> str:
-    # The standard library gives this number the name that Linux does not use.
-    return "EOPNOTSUPP" if number == errno.EOPNOTSUPP else errno.errorcode[number]
+    return _ERRNO.get(number) or errno.errorcode.get(number, f"E{number}")
 
 
 def _process(names: Names, name: str, state: Json | None) -> Json:

@@ -66,11 +66,11 @@ def test_the_recorded_kernel_agrees_in_every_field_of_every_trace(
 TELLING = {
     "cow-from-owner": ("e13_cow_from_owner_min_size", 7, "pool.resv", 0, 1),
     "unmap": ("e14_owner_unmaps_after_fork", 5, "pool.resv", 0, -1),
+    "dissolve": ("e31_dissolve_surplus", 9, "pool.surplus", 0, 1),
 }
 #: Fixes that no recording can show, and why not.
 NOT_TELLING = {
     "cgroup-pointers": "the task would have to change its cgroup between two charges of one fault",
-    "dissolve": "a free page must be offlined, and the recorder has no name for one",
     "truncate": "only the order of two locks",
     "fault": "the same pages are copied",
     "fork": "the copy fails only on a memory error that the processor reports",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from equivalence.subjects.hugetlb import recorder
-from equivalence.subjects.hugetlb.recorder.live import full_world
+from equivalence.subjects.hugetlb.recorder.live import _result, full_world
 from equivalence.subjects.hugetlb.recorder.parts import cache_directory
 
 RECORDED = sorted((Path(__file__).parent / "recorded").glob("*.jsonl"))
@@ -212,3 +212,10 @@ def test_a_world_that_cannot_be_made_is_refused() -> None:
 def test_half_a_trace_is_refused() -> None:
     with pytest.raises(recorder.OperationRefusedError, match="not a whole trace"):
         recorder.replay_trace(recorder.LiveKernel(), recorder.load(RECORDED[0].read_text())[:-1])
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(12, "ENOMEM"), (95, "EOPNOTSUPP"), (133, "EHWPOISON"), (524, "E524")]
+)
+def test_every_errno_has_a_name(number: int, name: str) -> None:
+    assert _result([-1, number, 0, 0, None], touched=False) == {"ret": -1, "errno": name}
