@@ -125,6 +125,61 @@ def test_random_traces_agree(port: SideSystem, native: SideSystem) -> None:
     assert (found.divergence, found.fault) == (None, "")
 
 
+#: Pages of 1 GiB are split, as far as they are free and nobody has reserved them.
+GIANT = (
+    """world hstates=2M,1G nr_hugepages=2 nr_hugepages_1g=3
+demote n=1
+demote n=1 node=1
+spawn id=A
+mmap proc=A map=m1 type=private len=2
+touch_write proc=A map=m1 page=0
+touch_write proc=A map=m1 page=1
+demote n=5
+set_nr_hugepages n=100
+munmap proc=A map=m1
+set_nr_hugepages n=0
+""",
+    """world hstates=2M,1G nr_hugepages_1g=2
+mount mount=h0 pagesize=1G min_size=1
+demote n=2
+demote n=1 node=0
+demote n=1 node=1
+umount mount=h0
+demote n=1
+set_nr_hugepages n=1 size=1G
+set_nr_overcommit_hugepages n=1 size=1G
+set_node_nr_hugepages node=1 n=1 size=1G
+set_nr_hugepages n=0 size=1G
+set_nr_hugepages n=0
+""",
+    """world hstates=2M,1G nr_hugepages=1 nr_hugepages_1g=2 nr_overcommit_hugepages=2
+spawn id=A
+mmap proc=A map=m1 type=shared len=3
+touch_write proc=A map=m1 page=0
+demote n=1
+mmap proc=A map=m2 type=private len=1 size=1G
+touch_write proc=A map=m2 page=0
+demote n=1
+munmap proc=A map=m2
+demote n=1
+munmap proc=A map=m1
+set_nr_hugepages n=3
+""",
+)
+
+
+@pytest.mark.parametrize("text", GIANT)
+def test_pages_of_1_gib_and_their_demotion_agree(
+    text: str, port: SideSystem, native: SideSystem
+) -> None:
+    trace = parse_trace(f"equivcheck-trace/1 hugetlb\n{text}")
+    port.boot(trace.world)
+    native.boot(trace.world)
+    for op in trace.ops:
+        assert port.apply(op) == native.apply(op), op
+        assert port.observe() == native.observe(), op
+
+
 @pytest.mark.nightly
 def test_a_million_operations_agree(port: SideSystem, native: SideSystem) -> None:
     found = compare_sides(port, native, MANY, seed=2)
