@@ -52,12 +52,12 @@ def test_the_recorded_kernel_agrees_in_every_field_of_every_trace(
 ) -> None:
     result = calibrate(recordings, replayer(recorded_step()))
     assert result.first() == {}
-    assert (result.traces, result.agreeing, result.skipped_operations) == (455, 455, 0)
+    assert (result.traces, result.agreeing, result.skipped_operations) == (467, 467, 0)
     # Every operation, and the boot and the tail of each trace.
-    assert sum(result.operations.values()) == 15604 + 2 * 455
-    assert sum(result.fields.values()) == 496_309
+    assert sum(result.operations.values()) == 15881 + 2 * 467
+    assert sum(result.fields.values()) == 511_971
     told = FIDELITY.read_text()
-    assert "| recordings | 455, all agree |" in told
+    assert "| recordings | 467, all agree |" in told
     assert f"| operations | {sum(result.operations.values()):,} with" in told
     assert f"| fields | {sum(result.fields.values()):,} |" in told
 

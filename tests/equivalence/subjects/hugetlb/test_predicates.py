@@ -126,7 +126,7 @@ def test_the_recordings_of_the_product_are_well_formed() -> None:
         for archive in ARCHIVES
         for recording in unpack((folder / archive).read_bytes(), archive)
     ]
-    assert len(found) == len(recorded()) == 455
+    assert len(found) == len(recorded()) == 467
     subject = HugetlbSubject()
     for trace in subject.examples():
         subject.check_world(trace.world)

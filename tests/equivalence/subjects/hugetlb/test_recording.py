@@ -42,7 +42,7 @@ def numa(recordings: dict[str, Recording]) -> Recording:
 
 
 def test_the_corpus_is_whole(recordings: dict[str, Recording]) -> None:
-    assert len(recordings) == 455
+    assert len(recordings) == 467
     assert sum(len(recording.lines) for recording in recordings.values()) == 15604
     profiles = {recording.profile for recording in recordings.values()}
     assert profiles == {"scenario", "anon", "files", "subpool", "numa", "cgroup", "mixed"}
