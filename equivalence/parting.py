@@ -300,6 +300,9 @@ def _source(
         text = side.tier.function_text(side.step, function)
         if text is None or not line:
             continue
+        points = frozenset[str]().union(
+            *((*one.before, *one.after) for one in changes if one.function == function)
+        )
         start = max(0, line - text.first_line - CONTEXT)
         lines = text.lines[start : line - text.first_line + CONTEXT + 1]
         return SourceText(
@@ -311,10 +314,7 @@ def _source(
             changed=tuple(
                 number
                 for number in range(text.first_line + start, text.first_line + start + len(lines))
-                if any(
-                    change.function == function and str(number) in {*change.before, *change.after}
-                    for change in changes
-                )
+                if not points.isdisjoint((str(number), f"{text.file}:{number}"))
             ),
         )
     return None

@@ -23,12 +23,18 @@ MAX_CHARTS: Final = 8
 #: Widest reservation map that is drawn, in pages.
 MAX_PAGES: Final = 4096
 
-_REGION: Final = re.compile(r"(.+)\.resv_map\.regions\.([0-9]+)\.([01])")
-_MAP: Final = re.compile(r"(.+)\.resv_map\.refs")
-_FREE: Final = re.compile(r"lists\.([^.]+)\.hugepage_freelists\.([0-9]+)\.([0-9]+)")
-_ACTIVE: Final = re.compile(r"lists\.([^.]+)\.hugepage_activelist\.([0-9]+)")
+#: Names as the ports have them, and as the C's observation has them.
+_REGION: Final = re.compile(
+    r"(.+\.resv_map|reservations\.[0-9]+\.[0-9]+)\.regions\.([0-9]+)\.([01])"
+)
+_MAP: Final = re.compile(r"(.+\.resv_map|reservations\.[0-9]+\.[0-9]+)\.refs")
+_FREE: Final = re.compile(
+    r"lists\.([^.]+)\.(?:hugepage_freelists|free)\.([0-9]+)\.[0-9]+(?:\.folio)?"
+)
+_ACTIVE: Final = re.compile(r"(lists\.([^.]+)\.(?:hugepage_activelist|active)\.[0-9]+)(?:\.folio)?")
 _COUNTER: Final = re.compile(
-    r"(pool\..+\.(?:nr|free|resv|surplus)|subpools\..+\.(?:used_hpages|rsv_hpages))"
+    r"(?:pool|counters)\..+\.(?:nr|free|resv|surplus)"
+    r"|subpools\..+\.(?:used_hpages|rsv_hpages|used|rsv)"
 )
 _WRAPPED: Final = 1 << 63
 
@@ -117,13 +123,14 @@ def reservation_maps(now: Moment) -> tuple[ReservationMap, ...]:
 def _regions(state: Flat) -> dict[str, tuple[tuple[int, int], ...]]:
     bounds: dict[str, dict[int, dict[str, int]]] = {}
     for path, value in state.items():
-        if _MAP.fullmatch(path):
-            bounds.setdefault(path.removesuffix(".resv_map.refs"), {})
+        found = _MAP.fullmatch(path)
+        if found is not None:
+            bounds.setdefault(found[1], {})
         match = _REGION.fullmatch(path)
         if match is not None and isinstance(value, int):
             bounds.setdefault(match[1], {}).setdefault(int(match[2]), {})[match[3]] = value
     return {
-        name: tuple(
+        name.removesuffix(".resv_map"): tuple(
             (one["0"], one["1"])
             for _, one in sorted(regions.items())
             if "0" in one and "1" in one and 0 <= one["0"] <= one["1"]
@@ -150,7 +157,8 @@ def _places(state: Flat) -> dict[int, tuple[str, str, bool]]:
         if free is not None and isinstance(value, int):
             places[value] = (free[1], free[2], True)
         elif active is not None and isinstance(value, int):
-            places[value] = (active[1], str(state.get(f"folios.{value}.nid", "?")), False)
+            node = state.get(f"folios.{value}.nid", state.get(f"{active[1]}.node", "?"))
+            places[value] = (active[2], str(node), False)
     return places
 
 

@@ -65,7 +65,7 @@ class Told:
 
 def compare(told: Told, **roles: Role) -> CallTrees:
     changes = [
-        Change(name, role, before=frozenset({"3", "3:4 true"}), after=frozenset({"4"}))
+        Change(name, role, before=frozenset({"3", "3:4 true"}), after=frozenset({"4", "1.c:6"}))
         for name, role in roles.items()
     ]
     trees = call_trees(told, (0, 1), changes, TRACE, 0)
@@ -98,7 +98,7 @@ def test_another_call_is_where_they_part() -> None:
     assert trees.before.source is not None
     assert (trees.before.source.marked, trees.before.source.changed) == (4, (3, 4))
     assert trees.after.source is not None
-    assert trees.after.source.marked == 5
+    assert (trees.after.source.marked, trees.after.source.changed) == (5, (3, 4, 6))
     assert trees.hunk_of == "c_f"
     assert trees.hunk.endswith("... and 80 more lines")
     assert not trees.cut

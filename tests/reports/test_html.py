@@ -233,6 +233,35 @@ def test_pages_are_drawn_where_they_are_and_moved_ones_marked() -> None:
     assert pool.differs
 
 
+def test_the_c_has_the_same_pictures() -> None:
+    page = {"folio": 1, "node": 0}
+    found = example(
+        {
+            "counters": {"2M": {"free": 1, "resv": 0}},
+            "lists": {"0": {"free": [[page], []], "active": []}},
+            "reservations": [[{"refs": 1, "regions": [[0, 2, 0]]}], []],
+            "subpools": {"h0": {"used": 0, "rsv": 1}},
+        },
+        (
+            change("counters.2M.free", 0, 1),
+            change("lists.0.free.0.0.folio", "(absent)", 1),
+            change("lists.0.free.0.0.node", "(absent)", 0),
+            change("lists.0.active.0.folio", 1, "(absent)"),
+            change("lists.0.active.0.node", 0, "(absent)"),
+            change("subpools.h0.rsv", 0, 0),
+        ),
+    )
+    boot, now = moments(found)
+    (pool,) = pictures.folio_pools(boot, now)
+    assert (pool.hstate, pool.node) == ("0", "0")
+    assert [(p.folio, p.state, p.was) for p in pool.before] == [(1, "used", "was free")]
+    assert [(p.folio, p.state, p.was) for p in pool.after] == [(1, "free", "")]
+    (one,) = pictures.reservation_maps(now)
+    assert (one.name, one.before, one.pages) == ("reservations.0.0", ((0, 2),), 2)
+    charts, _ = pictures.counter_charts([boot, now], "c")
+    assert ["counters.2M.free" in charts[0], "subpools.h0.rsv" in charts[1]] == [True, True]
+
+
 def test_counters_that_change_are_plotted_those_that_differ_first() -> None:
     below = 2**64 - 1
     found = example(INITIAL, (change("pool.2M.free", 1, 1),), (change("pool.2M.resv", below, 0),))
