@@ -33,7 +33,7 @@ from tests.reports.results import (
 TEXTS = ["junit", "ktap", "markdown", "github", "mail"]
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", [*TEXTS, "json"])
 def test_golden(name: str, snapshot: SnapshotAssertion) -> None:
     assert WRITERS[name].text(toy_result()) == snapshot
 
@@ -82,6 +82,49 @@ def test_junit_holds_what_xml_cannot() -> None:
     suite = ElementTree.fromstring(junit.write(result)).find("testsuite")
     assert suite is not None
     assert suite.attrib["name"].startswith("a\ufffd\ufffd\ufffdb")
+
+
+#: The form that Jenkins, GitLab and others read: element -> attributes that must and may be there,
+#: children in their order, and whether it has text.
+_JUNIT: dict[str, tuple[set[str], set[str], tuple[str, ...], bool]] = {
+    "testsuites": (set(), {"name"}, ("testsuite",), False),
+    "testsuite": (
+        {"name", "tests", "failures", "errors", "skipped", "time"},
+        set(),
+        ("properties", "testcase"),
+        False,
+    ),
+    "properties": (set(), set(), ("property",), False),
+    "property": ({"name", "value"}, set(), (), False),
+    "testcase": (
+        {"name", "classname", "time"},
+        set(),
+        ("skipped", "error", "failure", "system-out"),
+        False,
+    ),
+    "failure": ({"message", "type"}, set(), (), True),
+    "error": ({"message", "type"}, set(), (), True),
+    "skipped": ({"message", "type"}, set(), (), True),
+    "system-out": (set(), set(), (), True),
+}
+
+
+@pytest.mark.parametrize("make", [toy_result, hostile_result, hostile_alone, every_verdict])
+def test_junit_has_the_form_that_ci_systems_read(make: Callable[[], Result]) -> None:
+    root = ElementTree.fromstring(junit.write(make()))
+    assert root.tag == "testsuites"
+    for element in root.iter():
+        must, may, children, text = _JUNIT[element.tag]
+        assert must <= set(element.attrib) <= must | may, element.tag
+        order = [children.index(child.tag) for child in element]
+        assert order == sorted(order), element.tag
+        assert text or not (element.text or "").strip()
+        for name in {"tests", "failures", "errors", "skipped"} & set(element.attrib):
+            assert element.attrib[name].isdecimal()
+        if "time" in element.attrib:
+            assert re.fullmatch(r"[0-9]+\.[0-9]{3}", element.attrib["time"])
+    names = [case.attrib["name"] for case in root.iter("testcase")]
+    assert len(names) == len(make().pairs)
 
 
 # -- ktap ----------------------------------------------------------------------------------------

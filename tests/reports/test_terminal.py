@@ -2,9 +2,11 @@
 
 import io
 import re
+from collections.abc import Callable
 
 import pytest
 from rich.console import Console
+from syrupy.assertion import SnapshotAssertion
 
 from models.schema.result import (
     Defect,
@@ -15,7 +17,7 @@ from models.schema.result import (
     Verdict,
 )
 from reports import terminal, text
-from tests.reports.results import hostile_result, toy_result
+from tests.reports.results import every_verdict, hostile_result, toy_result
 
 
 def printed(result: Result, width: int = 80, *, color: bool = False) -> str:
@@ -36,6 +38,11 @@ def test_nothing_in_a_result_commands_the_terminal() -> None:
     assert "\x07" not in out
     assert "\r" not in out
     assert "\u202e" not in out
+
+
+@pytest.mark.parametrize("make", [toy_result, every_verdict])
+def test_golden(make: Callable[[], Result], snapshot: SnapshotAssertion) -> None:
+    assert printed(make()) == snapshot
 
 
 def test_verdicts_are_told_without_colour_and_with() -> None:
