@@ -13,10 +13,14 @@ from equivalence.backends.native.mutants import CMutant, c_mutants_of, functions
 from equivalence.backends.native.planter import NativePlanter, NativeWorkshop
 from equivalence.backends.native.tier import NativeTier
 from equivalence.backends.native.tree import KernelTree
+from equivalence.events import PairName
 from equivalence.mutate import Hunter, Plan, RefusedError
+from equivalence.scores import Scores
 from equivalence.subjects.hugetlb.examples import written
 from equivalence.subjects.hugetlb.hosted import HostedSubject
 from equivalence.subjects.hugetlb.mutation import ASSERTIONS_IN_C
+from tests.backends.native.recipes import Edit
+from tests.backends.native.test_series import series_of
 
 TEXT = b"""\
 static long take(struct pool *p, long n)
@@ -198,3 +202,21 @@ def test_an_image_goes_with_its_system(tree: KernelTree) -> None:
     assert not folder.exists()
     with pytest.raises(RefusedError):
         workshop.mutated(CMutant("f", "x", "", "", 1, 1, "", True, "mm/hugetlb.c", 0, 0, b"}"))
+
+
+@pytest.mark.nightly
+@pytest.mark.needs_kernel_source
+@pytest.mark.needs_toolchain
+def test_a_run_tells_the_score_of_what_a_series_touches(
+    tree: KernelTree, sources: dict[str, str]
+) -> None:
+    edit = Edit("hugetlb_acct_memory", "if (delta > 0) {", "if (0 < delta) {")
+    series = series_of(sources, ("Turn a comparison round", (edit,)))
+    with NativeTier(tree, series) as tier:
+        made = NativePlanter(tier, 6, ASSERTIONS_IN_C)
+        score = Scores(HostedSubject(), made, (), lambda key: None, Plan(ops=500), jobs=2)
+        found = score(PairName(0, 1, "0001", "previous"), lambda: False)
+        assert found.functions == ("hugetlb_acct_memory",)
+        assert found.killed + found.survived + found.not_compiled == 6
+        assert found.not_tried == len(made.touched(0, 1)) - 6
+        assert found.killed >= 3
