@@ -77,7 +77,7 @@ def choose_native(
     words += ["--series", series] if series is not None else []
     words += ["--range", commits] if commits is not None else []
     words += ["--allow-build-files"] if allow_build_files else []
-    with _told():
+    with told():
         found, base = open_tree(tree), ""
         if series is not None:
             patches = _read(series)
@@ -96,7 +96,7 @@ def choose_native(
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     """Tells the user what stops the tier.
 
     Raises:
@@ -128,7 +128,7 @@ def native_system(tree: Path) -> NativeSystem:
         InputError: the tree cannot be used.
         MachineStop: a program, space or a right is missing.
     """
-    with _told(), consoles.err().status("Building the tree's huge page code"):
+    with told(), consoles.err().status("Building the tree's huge page code"):
         image = build(open_tree(tree))
         check_boot(image)
         return NativeSystem(image, seconds=HANG_SECONDS)

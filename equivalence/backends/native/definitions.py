@@ -28,6 +28,8 @@ def definition_of(root: Path, name: str) -> str | None:
             seen += 1
             if seen > _MOST_FILES:
                 return None
+            if not path.is_file():
+                continue
             try:
                 text = path.read_text(errors="replace")
             except OSError:

@@ -76,7 +76,8 @@ class KernelTree:
             if path.is_file():
                 yield path
         for name in _CONFIGURATION_FOLDERS:
-            yield from sorted((self.root / name).glob("Kconfig*"))
+            found = (self.root / name).glob("Kconfig*")
+            yield from sorted(path for path in found if path.is_file())
 
 
 def is_configuration(name: str) -> bool:
@@ -103,10 +104,14 @@ def open_tree(folder: Path, reads: Iterable[Path] = ()) -> KernelTree:
     if not root.is_dir():
         msg = f"{folder}: no such folder; expected the top of an unpacked kernel tree"
         raise TreeError(msg)
-    try:
-        head = (root / "Makefile").read_text(errors="replace")[:2000]
-    except OSError:
+    if not (root / "Makefile").is_file():
         msg = f"{folder}: has no Makefile; expected the top of an unpacked kernel tree"
+        raise TreeError(msg)
+    try:
+        with (root / "Makefile").open(errors="replace") as stream:
+            head = stream.read(2000)
+    except OSError as error:
+        msg = f"{folder}/Makefile: cannot be read: {error.strerror}"
         raise TreeError(msg) from None
     words = dict(re.findall(r"^(\w+) *= *(\w*) *$", head, re.MULTILINE))
     try:

@@ -1,5 +1,7 @@
 """What is not right with the machine, the tree or the patches: one message, and nothing written."""
 
+import errno
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -9,9 +11,17 @@ from pathlib import Path
 import pytest
 
 from equivalence.backends.native.configure import TOOLS, check_tools
-from equivalence.backends.native.errors import ToolMissingError
+from equivalence.backends.native.definitions import definition_of
+from equivalence.backends.native.errors import (
+    CacheError,
+    SeriesError,
+    ToolMissingError,
+    TreeError,
+)
 from equivalence.backends.native.series import make_steps, read_series
-from equivalence.backends.native.tree import KernelTree
+from equivalence.backends.native.tree import KernelTree, open_tree
+from equivalence.cli.errors import InputError, MachineStop
+from equivalence.cli.native import told
 from tests.backends.native.recipes import Edit
 from tests.backends.native.test_cli import PROGRAM, equivcheck, mbox, result_of
 from tests.backends.native.test_series import SMALL, small_mail, small_tree
@@ -95,6 +105,39 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
     assert "o space left" in said
     assert "nothing was checked" in said
     assert not (tmp_path / "equivcheck-report").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "stop", "said"),
+    [
+        (SeriesError("a b"), InputError, "a b"),
+        (CacheError("a b"), MachineStop, "a b"),
+        (OSError(errno.ENOSPC, "full", "/x"), MachineStop, "/x: full; nothing was checked"),
+        (OSError(errno.ENOSPC, "full"), MachineStop, "XDG_CACHE_HOME.*: full"),
+    ],
+)
+def test_what_stops_a_run(error: Exception, stop: type[Exception], said: str) -> None:
+    """What was given is wrong, or the machine is: two exit statuses."""
+    with pytest.raises(stop, match=said), told():
+        raise error
+
+
+def test_what_is_no_tree(tmp_path: Path) -> None:
+    """Nothing is waited for, and nothing is opened that is no file."""
+    os.mkfifo(tmp_path / "Makefile")
+    with pytest.raises(TreeError, match="has no Makefile"):
+        open_tree(tmp_path)
+    tree = small_tree(tmp_path / "tree")
+    (tree.root / "mm").mkdir(exist_ok=True)
+    os.mkfifo(tree.root / "mm/Kconfig.pipe")
+    os.mkfifo(tree.root / "mm/pipe.c")
+    assert tree.configuration_key("")
+    assert definition_of(tree.root, "nothing") is None
+    assert definition_of(tree.root, "a") is not None
+    (tmp_path / "home").mkdir()
+    (tree.root / "tags").symlink_to(tmp_path / "home/tags")
+    (tmp_path / "home/tags").write_text("")
+    assert open_tree(tree.root).reads == (tmp_path / "home/tags",)
 
 
 def test_a_patch_from_a_pipe(tmp_path: Path) -> None:
