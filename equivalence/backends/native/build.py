@@ -39,6 +39,19 @@ class NativeImage:
     objects: dict[str, Path]
 
 
+#: Blocks tell that they run, and every condition of the source stays a branch of its own.
+_MARKS = (
+    "-fsanitize-coverage=trace-pc",
+    "--param=logical-op-non-short-circuit=0",
+    "-fno-ssa-phiopt",
+    "-fno-if-conversion",
+    "-fno-if-conversion2",
+    "-fno-crossjumping",
+    "-fno-tree-tail-merge",
+    "-fno-thread-jumps",
+    "-fno-tree-dominator-opts",
+    "-fno-tree-vrp",
+)
 #: Functions and blocks write down that they run. What one function becomes must not depend on
 #: another, so that a patch changes what it touches only: nothing is inlined but what says so.
 _RECORD = (
@@ -64,7 +77,7 @@ def units(tree: KernelTree, *, coverage: Collection[str] = (), record: bool = Fa
     """
 
     def flags(name: str) -> tuple[str, ...]:
-        marks = _RECORD if record else ("-fsanitize-coverage=trace-pc",)
+        marks = _RECORD if record else _MARKS
         return marks if name in coverage else ()
 
     found = [Unit(f"hosted_{_flat(name)}", name, flags(name)) for name in HOSTED]

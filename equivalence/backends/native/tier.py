@@ -35,6 +35,7 @@ from equivalence.backends.native.mails import PatchSeries
 from equivalence.backends.native.series import StepTree, fate_of, make_steps
 from equivalence.backends.native.system import NativeSystem, Runner
 from equivalence.backends.native.tree import HOSTED, KernelTree
+from equivalence.backends.native.worker import Worker
 from equivalence.calls import FunctionText, Recording
 from equivalence.subject import Change, Changes, Hunk, PatchInfo, Role, System
 from models.schema.trace import Scalar, Trace
@@ -60,19 +61,21 @@ class NativeEvidenceSystem(NativeSystem):
         super().__init__(image, runner=self._native, seconds=HANG_SECONDS)
         self._coverage = coverage
         self._covered = Covered(coverage)
+        self._seen: dict[Worker, int] = {}
         self._taken = 0
 
     def coverable(self) -> Mapping[str, frozenset[str]]:
-        """Function -> its lines."""
+        """Function -> its lines, and the outcomes of its conditions."""
         return self._coverage.functions
 
     def covered(self) -> Mapping[str, frozenset[str]]:
-        """Function -> its lines that ran."""
+        """Function -> its lines that ran, and the outcomes that were seen."""
         count = self.progress()
         if count != self._taken:
-            self._covered.add(
-                [worker.coverage(self._coverage.part) for worker in self._native.workers]
-            )
+            for worker in self._native.workers:
+                steps = worker.steps(self._seen.get(worker, 0))
+                self._covered.add(steps)
+                self._seen[worker] = self._seen.get(worker, 0) + len(steps)
             self._taken = count
         return self._covered.points()
 
@@ -81,7 +84,7 @@ class NativeEvidenceSystem(NativeSystem):
         return {}
 
     def progress(self) -> int:
-        """How many blocks ran: grows with every block that runs for the first time."""
+        """How many steps from block to block were made: grows with every new one."""
         return sum(worker.coverage_count() for worker in self._native.workers)
 
     def forget(self) -> None:
@@ -89,6 +92,7 @@ class NativeEvidenceSystem(NativeSystem):
         for worker in self._native.workers:
             worker.forget_coverage()
         self._covered.forget()
+        self._seen.clear()
         self._taken = 0
 
 
@@ -133,7 +137,7 @@ class NativeTier:
             "compiler": compiler_version(),
             "kernel": tree.release,
             "isolation": sandbox.describe(),
-            "coverage": "lines, by the basic blocks the compiler marks",
+            "coverage": "lines, and outcomes of conditions, by the basic blocks the compiler marks",
         }
         if base:
             limits["base"] = base
@@ -157,6 +161,7 @@ class NativeTier:
         self._maps: dict[Path, CoverageMap] = {}
         self._code: dict[int, frozenset[str]] = {}
         self._prepared = False
+        self._changes: dict[tuple[int, int], Changes] = {}
 
     def close(self) -> None:
         """Remove the scratch folder."""
@@ -355,6 +360,11 @@ class NativeTier:
 
     def changes(self, before: int, after: int) -> Changes:
         """How two steps differ: every hunk of the patches between them is accounted for."""
+        if (before, after) not in self._changes:
+            self._changes[before, after] = self._compared(before, after)
+        return self._changes[before, after]
+
+    def _compared(self, before: int, after: int) -> Changes:
         hunks = [
             hunk
             for number in range(before, after)
@@ -384,11 +394,21 @@ class NativeTier:
                 if name in lines_before and name in lines_after
                 else ("added" if name in lines_after else "removed")
             )
+            old |= self._outcomes(before, name, old)
+            new |= self._outcomes(after, name, new)
             functions.append(Change(name, role, old, new))
         changed = {*lines_before, *lines_after}
         callers = self._callers(before, changed) | self._callers(after, changed)
         functions += [Change(name, "caller") for name in sorted(callers - changed)]
         return Changes(identical=False, functions=tuple(functions), hunks=tuple(hunks))
+
+    def _outcomes(self, step: int, function: str, lines: frozenset[str]) -> frozenset[str]:
+        """The outcomes of conditions on these lines, where the step can be built."""
+        try:
+            image = self.image(step, coverage=True)
+        except BuildError:
+            return frozenset()
+        return self._map(image).outcomes(function, lines)
 
     def _fate(self, number: int, hunk: SourceHunk) -> Hunk | None:
         """What is to be said of a hunk that does not run; None of one that does."""

@@ -337,6 +337,14 @@ class Worker:
         start = SHARED_BYTES - COVERAGE_BYTES
         return bytes(self._memory[start + part[0] : start + part[1]])
 
+    def steps(self, since: int) -> tuple[int, ...]:
+        """The steps from block to block that were new, from the ``since``-th on: the block come
+        from in the upper half (0: none), the block come to in the lower half.
+        """
+        count = self.coverage_count()
+        start = SHARED_BYTES - COVERAGE_BYTES // 2 + 8 * since
+        return struct.unpack_from(f"<{max(0, count - since)}Q", self._memory, start)
+
     def coverage_count(self) -> int:
         """How many blocks ran since the last :meth:`forget_coverage`."""
         return int(struct.unpack_from("<Q", self._memory, SHARED_BYTES - 8)[0])

@@ -440,21 +440,38 @@ static unsigned long parse_number(const char *text)
 	return value;
 }
 
-/* Called at the start of every block of an image built for coverage. The last
- * word counts the blocks that ran, so that it is cheap to ask whether any is new. */
+/* Called at the start of every block of an image built for coverage: notes from
+ * which block of the same activation of a function it was come to (0: none). A
+ * set of such steps, and behind it a list of them in their order; the last word
+ * of all counts them, so that it is cheap to ask whether any is new. */
 #ifndef NH_RECORD
+#define NH_STEPS 65536U
+#define NH_MOST_STEPS 60000U
 void __sanitizer_cov_trace_pc(void)
 {
-	nh_u64 pc = (nh_u64)__builtin_return_address(0) - 0x400000;
-	unsigned char *place, bit = (unsigned char)(1 << (pc & 7));
+	static struct {
+		nh_u64 frame, caller, block;
+	} last[4096];
+	nh_u64 block = (nh_u64)__builtin_return_address(0) - 0x400000;
+	nh_u64 frame = *(nh_u64 *)__builtin_frame_address(0), caller = ((nh_u64 *)frame)[1];
+	nh_u64 *set = (nh_u64 *)(nh_shared + shared_bytes - NH_COVERAGE_BYTES), *list = set + NH_STEPS;
+	nh_u64 *count = (nh_u64 *)(nh_shared + shared_bytes) - 1;
+	unsigned int slot = frame >> 4 & 4095, place;
+	nh_u64 step = block;
 
-	if (pc >= (NH_COVERAGE_BYTES - sizeof(nh_u64)) * 8)
+	if (last[slot].frame == frame && last[slot].caller == caller)
+		step |= last[slot].block << 32;
+	last[slot].frame = frame;
+	last[slot].caller = caller;
+	last[slot].block = block;
+	place = (unsigned int)(step * 0x9e3779b97f4a7c15ULL >> 48);
+	for (; set[place]; place = (place + 1) % NH_STEPS)
+		if (set[place] == step)
+			return;
+	if (*count >= NH_MOST_STEPS)
 		return;
-	place = (unsigned char *)nh_shared + shared_bytes - NH_COVERAGE_BYTES + (pc >> 3);
-	if (*place & bit)
-		return;
-	*place |= bit;
-	++*(nh_u64 *)(nh_shared + shared_bytes - sizeof(nh_u64));
+	set[place] = step;
+	list[(*count)++] = step;
 }
 #else
 /* An image that records calls writes down what runs, in order, where others keep
