@@ -49,8 +49,8 @@ _NO_CODE: Final = (
     "no instruction has these lines: declarations, macros, comments, or code that the "
     "configuration leaves out"
 )
-#: CPU seconds after which an operation is a hang: a hundred times what any takes.
-HANG_SECONDS: Final = 0.25
+#: CPU seconds after which an operation is a hang: ten times what the longest takes.
+HANG_SECONDS: Final = 0.1
 
 
 class NativeEvidenceSystem(NativeSystem):
