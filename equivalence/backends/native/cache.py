@@ -6,15 +6,20 @@ see whole entries or none.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from equivalence.backends.native.errors import CacheError
+
+_LEFT_SECONDS = 24 * 3600
 
 
 def cache_folder() -> Path:
@@ -35,7 +40,18 @@ def cache_folder() -> Path:
             "set XDG_CACHE_HOME to a folder that can"
         )
         raise CacheError(msg) from None
+    _sweep(folder)
     return folder
+
+
+@functools.cache
+def _sweep(folder: Path) -> None:
+    """Remove what runs that were killed left behind, a day later."""
+    places = (folder, folder / "configuration", folder / "images")
+    for entry in [one for place in places if place.is_dir() for one in place.glob(".*-*")]:
+        with contextlib.suppress(OSError):
+            if time.time() - entry.stat().st_mtime > _LEFT_SECONDS:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def digest(*parts: str | bytes) -> str:

@@ -119,7 +119,7 @@ def _name(raw: str, side: str, title: str) -> str:
         raise _refuse(title, f"changes {word!r}, which is not below the tree")
     if name == word:
         raise _refuse(title, f"names {word!r}, expected a name that starts with a/ or b/")
-    if not _PLAIN.fullmatch(name):
+    if not _PLAIN.fullmatch(name) or len(name) > 1000 or max(map(len, path.parts)) > 255:
         raise _refuse(title, f"names {word!r}, expected the plain name of a file below the tree")
     return name
 

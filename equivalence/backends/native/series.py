@@ -28,6 +28,8 @@ from equivalence.backends.native.repository import (
 from equivalence.backends.native.tree import HOSTED, KernelTree, is_configuration, open_tree
 
 MAX_BYTES: Final = 32 << 20
+#: The longest file that is compared line by line; comparing takes the square of it.
+MOST_LINES: Final = 30_000
 
 Fate = Literal["hosted", "neighbour", "header", "not compiled", "not hosted", "not applied"]
 
@@ -170,6 +172,11 @@ def make_steps(
             steps.append(StepTree(None, text))
             continue
         names |= {name for diff in diffs for name in diff.names}
+        long = _too_long(work, names)
+        if long is not None:
+            text = f"patch {number} '{patch.title}': {long}"
+            steps.append(StepTree(None, text))
+            continue
         steps.append(_step(tree, number, patch, work, names, scratch / f"step{number}"))
     return steps
 
@@ -179,6 +186,19 @@ def _apply(repository: PatchRepository, diffs: list[FileDiff]) -> str | None:
         return None
     text = "".join(diff.text for diff in diffs)
     return repository.apply(text.encode("utf-8", "surrogateescape"))
+
+
+def _too_long(work: Path, names: set[str]) -> str | None:
+    """Why two versions of a file cannot be compared line by line; None if they can."""
+    for name in sorted(names):
+        path = work / name
+        if path.is_file() and name.endswith((".c", ".h")):
+            lines = path.read_bytes().count(b"\n")
+            if lines > MOST_LINES:
+                return (
+                    f"{name} has {lines} lines then, more than the {MOST_LINES} that are compared"
+                )
+    return None
 
 
 def _step(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from equivalence.backends.native.cache import cache_folder
 from equivalence.backends.native.configure import TOOLS, check_tools
 from equivalence.backends.native.definitions import definition_of
 from equivalence.backends.native.errors import (
@@ -182,6 +183,19 @@ def test_a_link_of_the_tree_is_not_followed_out_of_it(tmp_path: Path) -> None:
     assert steps[1].tree is None
     assert "does not apply" in str(steps[1].obstacle)
     assert outside.read_text() == SMALL["mm/a.c"]
+
+
+def test_what_a_killed_run_left_is_removed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A day later, since another run may still be at work."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    native = tmp_path / "equivcheck/native"
+    old, new = native / ".compiling-old", native / "configuration/.making-new"
+    for folder in (old, new, native / "objects"):
+        folder.mkdir(parents=True)
+    os.utime(old, (1, 1))
+    os.utime(native / "objects", (1, 1))
+    assert cache_folder() == native
+    assert (old.exists(), new.exists(), (native / "objects").exists()) == (False, True, True)
 
 
 SECRET = "no_such_secret_word"

@@ -177,6 +177,8 @@ def test_git_s_own_words(tmp_path: Path) -> None:
         (diff("mm/a c"), "plain names"),
         (diff("mm/*.c"), "plain name"),
         (diff("mm//a.c"), "plain name"),
+        (diff("mm/" + 300 * "a"), "plain name"),
+        (diff("a/" * 600 + "a"), "plain name"),
         ('diff --git "a/\\056\\056/x" "b/x"\n', "plain names"),
         ("diff --git mm/a.c mm/a.c\n", "a/NAME b/NAME"),
         ("--- mm/a.c\n+++ mm/a.c\n" + HUNK, "starts with a/ or b/"),

@@ -7,7 +7,7 @@ import pytest
 
 from equivalence.backends.native.errors import BuildError, TreeError
 from equivalence.backends.native.mails import PatchSeries
-from equivalence.backends.native.series import fate_of, make_steps, read_series
+from equivalence.backends.native.series import MOST_LINES, fate_of, make_steps, read_series
 from equivalence.backends.native.tier import NativeEvidenceSystem, NativeTier
 from equivalence.backends.native.tree import HOSTED, KernelTree, open_tree
 from equivalence.subject import Evidence, System, Tier
@@ -183,6 +183,16 @@ def test_build_files_that_are_allowed(tmp_path: Path) -> None:
         text = (step.tree.root / "mm/Kconfig").read_text()
         assert ("return 2" in text, step.tree.salt != "") == (allowed, allowed)
         assert (step.tree.configuration_key("") != tree.configuration_key("")) == allowed
+
+
+def test_a_patch_that_makes_a_file_too_long(tmp_path: Path) -> None:
+    """Comparing it line by line would take hours."""
+    tree = small_tree(tmp_path / "tree")
+    text = small_mail().replace("+1,4 @@", f"+1,{MOST_LINES + 4} @@")
+    text = text.replace("+\treturn 2;\n", "+\treturn 2;\n" + MOST_LINES * "+}\n")
+    step = make_steps(tree, read_series("-", text.encode()), tmp_path / "scratch")[1]
+    assert step.tree is None
+    assert "patch 1 'mm: say two': mm/a.c has 30004 lines then" in str(step.obstacle)
 
 
 def test_a_patch_that_takes_a_hosted_file_away(tmp_path: Path) -> None:
