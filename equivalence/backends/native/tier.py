@@ -120,7 +120,7 @@ class NativeTier:
         """
         self.series = series.name
         self.patches: Sequence[PatchInfo] = tuple(
-            PatchInfo(f"{number:04}", patch.title, patch.declares_change)
+            PatchInfo(f"{number}/{len(series.patches)}", patch.title, patch.declares_change)
             for number, patch in enumerate(series.patches, start=1)
         )
         self._tree, self._source, self._jobs = tree, series, jobs

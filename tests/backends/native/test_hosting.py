@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +141,35 @@ def test_trees_are_told_apart_however_they_are_named(tree: KernelTree, edited: M
     assert dotted.root == linked.root == changed.root
     keys = [compiler(one, tree).compile(unit).key for one in (dotted, linked, changed, tree)]
     assert keys[0] == keys[1] == keys[2] != keys[3]
+
+
+def stamps(tree: KernelTree) -> dict[Path, tuple[int, int]]:
+    """When each file and folder was last written, in the folders that building looks into."""
+    folders = ("mm", "fs/hugetlbfs", "include/linux", "include/generated", "scripts", "arch/x86")
+    found = [tree.root, *tree.root.iterdir()]
+    for name in folders:
+        found += sorted((tree.root / name).rglob("*"))
+    return {
+        path: (path.lstat().st_mtime_ns, path.lstat().st_size) for path in found if path.exists()
+    }
+
+
+@pytest.mark.parametrize(
+    "everything", [False, pytest.param(True, marks=pytest.mark.nightly)], ids=["object", "all"]
+)
+def test_the_tree_is_never_written_to(
+    everything: bool, tree: KernelTree, monkeypatch: pytest.MonkeyPatch, scratch: Path
+) -> None:
+    """Not by configuring, not by compiling; everything that is made is in the cache."""
+    before = stamps(tree)
+    configured = prepare(tree, cache_folder())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(scratch))
+    if everything:
+        configured = prepare(tree, cache_folder())
+        assert configured.is_relative_to(scratch)
+    made = Compiler(tree, configured, cache_folder()).compile(
+        Unit("hosted_cgroup", "mm/hugetlb_cgroup.c")
+    )
+    assert made.path.is_relative_to(scratch)
+    assert stamps(tree) == before
+    assert not [path for path in scratch.rglob(".*") if path.is_dir()]
