@@ -197,7 +197,12 @@ def series(*patches: Patch) -> Series:
     names = ("KernelBug", "KernelDeadlock", "KernelHang", "ULONG_MAX")
     vars(machinery).update({name: getattr(kernel, name) for name in names})
     vars(machinery).update(
-        {**_functions_of(kernel), **_functions_of(locks), "NOBODY": locks.NOBODY}
+        {
+            **_functions_of(kernel),
+            **_functions_of(locks),
+            "NOBODY": locks.NOBODY,
+            "FREED": locks.FREED,
+        }
     )
     vars(machinery).pop("machine_init")
     return Series("toy", "A toy", collect([machinery, module]), patches)

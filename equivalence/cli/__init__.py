@@ -136,7 +136,7 @@ def guarded(command: Callable[[], Any]) -> int:
         _say(error.format_message(), error.ctx if isinstance(error, click.UsageError) else None)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted; counterexamples found until then are in the store")
+        _say("interrupted; what was kept until then stays where it is")
         return INTERRUPTED
     except SystemExit as end:
         # How click's own completion of shell words ends.

@@ -8,7 +8,13 @@ from equivalence.calls import FunctionText
 from equivalence.campaign import Config
 from equivalence.drawn import Version, draw, draw_all
 from equivalence.search import Findings
-from models.schema.result import DrawnLine, Evidence, FunctionCoverage
+from models.schema.result import (
+    DrawnLine,
+    Evidence,
+    FunctionCoverage,
+    MissedPoint,
+    SideCoverage,
+)
 from models.schema.trace import Op, Trace
 from tests import toy_port
 
@@ -112,3 +118,22 @@ def test_where_coverage_is_not_measured_nothing_ran() -> None:
     (take,) = draw_all(tier, (0, 1), Evidence(coverage=(one,)), search).coverage
     assert take.drawn
     assert all(line.before_ran is line.after_ran is None for line in take.drawn)
+
+
+def test_what_did_not_run_has_the_line_that_it_is_on() -> None:
+    class Shows:
+        def function_text(self, step: int, function: str) -> FunctionText | None:
+            return None if step == 0 else FunctionText("f", "f.c", 10, ("\tif (x)", "\t\treturn;"))
+
+        def hunk(self, before: int, after: int, function: str) -> str:
+            raise NotImplementedError
+
+    points = ("mm/f.c:11", "10:4 true", "99", "odd")
+    missed = tuple(MissedPoint(point=point, required=False) for point in points)
+    side = SideCoverage(reached=0, total=4, missed=missed)
+    one = FunctionCoverage(function="f", role="caller", before=side, after=side)
+    search = Search(Findings(), 0, (), (), (None, None))
+    (told,) = draw_all(Shows(), (0, 1), Evidence(coverage=(one,)), search).coverage
+    assert told.before == side, "there is no source"
+    assert told.after is not None
+    assert [point.text for point in told.after.missed] == ["return;", "if (x)", "", ""]
