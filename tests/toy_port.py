@@ -194,7 +194,7 @@ def series(*patches: Patch) -> Series:
         vars(module).pop(name, None)
     module.__annotations__ = dict.fromkeys(("machine", "pool_lock", "other_lock", "free"), Any)
     machinery = ModuleType("machinery")
-    names = ("KernelBug", "KernelDeadlock", "KernelHang", "ULONG_MAX")
+    names = ("KernelBug", "KernelCrash", "KernelDeadlock", "KernelHang", "ULONG_MAX")
     vars(machinery).update({name: getattr(kernel, name) for name in names})
     vars(machinery).update(
         {
