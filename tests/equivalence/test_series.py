@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from equivalence.series import LinkError, Patch, Series, c_name, collect, same_code
+from equivalence.series import (
+    LinkError,
+    Patch,
+    Series,
+    c_name,
+    collect,
+    same_code,
+    source_tree,
+    used_names,
+)
 from tests.equivalence import linked_toy as toy
 
 
@@ -115,3 +126,20 @@ def test_added_symbols_link() -> None:
     series = toy.series(Patch("p", "P", add={"extra": toy.may_add_same}))
     assert series.steps[1].changed_from(series.steps[0]) == ("extra",)
     assert series.steps[1].label == "toy@1"
+
+
+def test_a_function_inside_another_has_a_tree_of_its_own() -> None:
+    def inner(n: int) -> int:
+        return n + 1
+
+    tree = source_tree(inner)
+    assert tree.name == "inner"
+    assert tree.lineno == inner.__code__.co_firstlineno
+    assert ast.unparse(tree.body[0]) == "return n + 1"
+
+
+def test_the_names_of_many_globals_are_found() -> None:
+    names = [f"name{number}" for number in range(600)]
+    space: dict[str, Any] = {}
+    exec("def many():\n    return [" + ", ".join(names) + ", len(str())]\n", space)
+    assert used_names(space["many"]) == {*names, "len", "str"}
