@@ -17,8 +17,9 @@ from models.schema.result import DrawnLine, Evidence, FunctionCoverage, Ran, Sid
 CONTEXT: Final = 3
 MAX_LINES: Final = 240
 
-#: ``152`` and ``152:11 true`` of the ports, ``mm/hugetlb.c:1234`` of the C.
-_POINT: Final = re.compile(r"(?:\S*[^\d\s:]\S*:)?(\d+)(?::(\d+) (true|false))?")
+#: ``152`` and ``152:11 true`` of the ports, ``mm/hugetlb.c:12`` and ``mm/hugetlb.c:12 to 34`` of
+#: the C, where an outcome is named by the line that it leads to.
+_POINT: Final = re.compile(r"(?:\S*[^\d\s:]\S*:)?(\d+)(?::(\d+) (true|false)| (to .+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +167,14 @@ class _Marks:
 
 
 def _by_line(points: Iterable[str]) -> Mapping[int, set[tuple[int, str]]]:
-    """Line -> its points: the column and outcome of a condition, (-1, "") for the line itself."""
+    """Line -> its points: the column and outcome of a condition, (-1, "") for the line itself.
+
+    In the C conditions of one line are told apart by where they lead: their column is 0.
+    """
     found: dict[int, set[tuple[int, str]]] = defaultdict(set)
     for point in points:
         match = _POINT.fullmatch(point)
         if match is not None:
-            column = int(match[2]) if match[2] is not None else -1
-            found[int(match[1])].add((column, match[3] or ""))
+            column = int(match[2] or 0) if match[3] or match[4] else -1
+            found[int(match[1])].add((column, match[3] or match[4] or ""))
     return found

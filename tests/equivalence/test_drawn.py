@@ -72,6 +72,14 @@ def test_points_of_the_c_are_lines_of_a_file() -> None:
     assert [(line.before_ran, line.after_ran) for line in lines] == [("all", None), (None, None)]
 
 
+def test_an_outcome_in_the_c_is_named_by_where_it_leads() -> None:
+    points = "mm/a.c:10,mm/a.c:10 to 12,mm/a.c:10 to 14 by a jump"
+    line = draw(version("if", points=points, reached="mm/a.c:10,mm/a.c:10 to 12"), version("x"))[0][
+        0
+    ]
+    assert (line.before_ran, line.missed) == ("some", "never to 14 by a jump")
+
+
 def test_a_function_that_one_side_only_has() -> None:
     nothing = Version(None, frozenset(), frozenset())
     lines, _ = draw(nothing, version("a", "b"))
