@@ -55,6 +55,7 @@ def choose_native(
     commits: str | None,
     *,
     allow_build_files: bool,
+    unreachable: tuple[str, ...] = (),
     alone: bool = False,
 ) -> tuple[HostedSubject, NativeTier, tuple[str, ...]]:
     """Subject and tier with all steps built, and the options that choose them again.
@@ -77,6 +78,8 @@ def choose_native(
     words += ["--series", series] if series is not None else []
     words += ["--range", commits] if commits is not None else []
     words += ["--allow-build-files"] if allow_build_files else []
+    words += [word for one in unreachable for word in ("--unreachable", one)]
+    reasons = dict(map(_reason, unreachable))
     with told():
         found, base = open_tree(tree), ""
         if series is not None:
@@ -85,7 +88,9 @@ def choose_native(
         elif commits is not None:
             patches = series_from_range(found.root, commits)
             found, base = base_of(found, commits)
-        tier = NativeTier(found, patches, allow_build_files=allow_build_files, base=base)
+        tier = NativeTier(
+            found, patches, allow_build_files=allow_build_files, base=base, reasons=reasons
+        )
         with consoles.err().status("Building every step of the series"):
             obstacle = tier.obstacle(0)
     if obstacle is not None:
@@ -113,6 +118,14 @@ def told() -> Iterator[None]:
         place = error.filename or "the cache (XDG_CACHE_HOME) or the temporary folder (TMPDIR)"
         msg = f"{place}: {error.strerror}; nothing was checked"
         raise MachineStop(msg) from error
+
+
+def _reason(text: str) -> tuple[str, str]:
+    point, _, reason = text.partition("=")
+    if not point.strip() or not reason.strip():
+        msg = f"--unreachable {text!r}: expected POINT=REASON, such as 'mm/hugetlb.c:12 to 14=why'"
+        raise click.UsageError(msg)
+    return point.strip(), reason.strip()
 
 
 def _read(series: str) -> PatchSeries:

@@ -42,6 +42,13 @@ def hosting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--tier`` with both tiers, and what the tier ``native`` needs to know."""
     for option in (
         click.option(
+            "--unreachable",
+            multiple=True,
+            metavar="POINT=REASON",
+            help="Native: why changed code cannot run; a point as a verdict names it. If it runs"
+            " all the same, the pair is inadequate.",
+        ),
+        click.option(
             "--allow-build-files",
             is_flag=True,
             help="Native: apply hunks to Makefiles, Kconfig and scripts too; they are executed.",

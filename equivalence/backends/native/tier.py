@@ -112,8 +112,10 @@ class NativeTier:
         jobs: int | None = None,
         allow_build_files: bool = False,
         base: str = "",
+        reasons: Mapping[str, str] | None = None,
     ) -> None:
-        """``base`` says how the tree was checked against what the series names as its base.
+        """``base`` says how the tree was checked against what the series names as its base;
+        ``reasons`` why points of changed code cannot run.
 
         Raises:
             SeriesError: git is missing or does not work.
@@ -125,6 +127,7 @@ class NativeTier:
         )
         self._tree, self._source, self._jobs = tree, series, jobs
         self._allow = allow_build_files
+        self._reasons = dict(reasons or {})
         scratch = Path(tempfile.mkdtemp(prefix="equivcheck-series-"))
         self._remove = weakref.finalize(self, _remove, scratch, os.getpid())
         self._steps: list[StepTree] = make_steps(
@@ -396,7 +399,8 @@ class NativeTier:
             )
             old |= self._outcomes(before, name, old)
             new |= self._outcomes(after, name, new)
-            functions.append(Change(name, role, old, new))
+            reasons = {p: self._reasons[p] for p in old | new if p in self._reasons}
+            functions.append(Change(name, role, old, new, reasons))
         changed = {*lines_before, *lines_after}
         callers = self._callers(before, changed) | self._callers(after, changed)
         functions += [Change(name, "caller") for name in sorted(callers - changed)]

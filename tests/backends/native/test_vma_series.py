@@ -18,6 +18,7 @@ from equivalence.subjects.hugetlb.sides import NativeSide, PortSide, SideSystem,
 from models.schema.trace import parse_trace
 from tests.backends.native import recipes, vma_series
 from tests.backends.native.generated import traces
+from tests.backends.native.recipes import HUGETLB
 from tests.backends.native.test_cli import Patches, equivcheck, mbox, result_of
 from tests.backends.native.test_series import series_of
 
@@ -48,14 +49,14 @@ def run(
 
 
 def missed(pair: dict[str, Any]) -> list[Any]:
-    """Changed lines that did not run."""
+    """Changed lines, and outcomes of changed conditions, that did not run for no known reason."""
     return [
         point
         for function in pair["evidence"]["coverage"]
         for side in ("before", "after")
         if function[side]
         for point in function[side]["missed"]
-        if point["required"]
+        if point["required"] and not point["reason"]
     ]
 
 
@@ -162,14 +163,51 @@ def test_a_mistake_shows_in_its_patch(name: str, base: dict[str, str], edited: M
             after.close()
 
 
+WHY = "without a reservation the check before it has said no already"
+
+
+def dead(base: dict[str, str], tree: KernelTree) -> str:
+    """The outcome that the first patch removes because it never happens: it leaves the function."""
+    lines = base[HUGETLB].splitlines()
+    at = lines.index("\tif (avoid_reserve && !available_huge_pages(h))") + 1
+    with NativeTier(tree, series_of(base, *vma_series.SERIES)) as tier:
+        points = next(
+            one.before for one in tier.changes(0, 1).functions if one.function == vma_series.DEQUEUE
+        )
+    own = range(at - 30, at + 40)
+    [found] = [
+        point
+        for point in points
+        if point.startswith(f"{HUGETLB}:{at} to ")
+        and point.rpartition(" ")[2].isdigit()
+        and int(point.rpartition(" ")[2]) not in own
+    ]
+    return found
+
+
 @pytest.mark.nightly
 @pytest.mark.parametrize("relation", ["state", "user"])
 def test_the_series(relation: str, base: dict[str, str], edited: Maker, tmp_path: Path) -> None:
-    """No divergence, and every changed line ran."""
+    """No divergence; every changed line ran, and every condition both ways that can."""
+    tree = edited(base)
+    words = ("--relation", relation, "--ops", 20_000)
     status, result, pairs = run(
-        base, edited(base), vma_series.SERIES, tmp_path, "--relation", relation, "--ops", 3000
+        base,
+        tree,
+        vma_series.SERIES,
+        tmp_path,
+        *words,
+        "--unreachable",
+        f"{dead(base, tree)}={WHY}",
     )
     assert status == 0
+    reasons = [
+        point["reason"]
+        for one in pairs[0]["evidence"]["coverage"]
+        for point in one["before"]["missed"] + one["after"]["missed"]
+        if point["required"]
+    ]
+    assert reasons == [WHY]
     assert [pair["verdict"] for pair in pairs] == ["no-divergence"] * 3
     for pair in result["pairs"]:
         assert pair["verdict"] == "no-divergence"

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from equivalence.backends.native.errors import BuildError, SeriesError, TreeError
@@ -39,7 +40,16 @@ class Hosted:
     OBSTACLE: str | None = None
     made: list[Hosted] = []  # noqa: RUF012 -- a test gives each its own
 
-    def __init__(self, tree: Tree, patches: object, *, allow_build_files: bool, base: str) -> None:
+    def __init__(
+        self,
+        tree: Tree,
+        patches: object,
+        *,
+        allow_build_files: bool,
+        base: str,
+        reasons: dict[str, str],
+    ) -> None:
+        self.reasons = reasons
         self.how = (tree.root, patches, allow_build_files, base)
         self.closed = False
         self.patches = ()
@@ -112,6 +122,16 @@ def test_a_range_of_commits_starts_from_its_own_base(hosted: type[Hosted]) -> No
     assert found.hosting[-3:] == ("--range", "v1..v2", "--allow-build-files")
 
 
+def test_reasons_why_code_cannot_run_are_given(hosted: type[Hosted]) -> None:
+    point = "mm/hugetlb.c:12 to 14"
+    found = chosen("fix.mbox", unreachable=(f"{point}=the check before it = enough",))
+    assert hosted.made[0].reasons == {point: "the check before it = enough"}
+    assert found.hosting[-2:] == ("--unreachable", f"{point}=the check before it = enough")
+    for wrong in ("mm/hugetlb.c:12", "=why", "mm/hugetlb.c:12= "):
+        with pytest.raises(click.UsageError, match="expected POINT=REASON"):
+            chosen("fix.mbox", unreachable=(wrong,))
+
+
 def test_a_base_that_cannot_be_built_is_told_and_let_go(hosted: type[Hosted]) -> None:
     hosted.OBSTACLE = "no Kconfig"
     with pytest.raises(InputError, match="linux: this tree cannot be hosted: no Kconfig"):
@@ -145,7 +165,7 @@ def test_options_that_do_not_fit(equivcheck: Program) -> None:
     either = "needs either --series MBOX|DIR|- or --range A..B"
     assert either in say(*NATIVE, "--tree", "x")
     assert either in say(*NATIVE, "--tree", "x", "--series", "y", "--range", "a..b")
-    message = "--tree, --range and --allow-build-files are for --tier native"
+    message = "--tree, --range, --allow-build-files and --unreachable are for --tier native"
     for option in (("--tree", "x"), ("--range", "a..b"), ("--allow-build-files",)):
         assert message in say("run", *option)
     assert "--native and --tree DIR go together" in say("calibrate", "--native")
