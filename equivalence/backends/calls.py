@@ -11,6 +11,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
 from types import FunctionType
 from typing import Any, Final
 
@@ -173,9 +174,16 @@ def function_text(function: FunctionType) -> FunctionText:
     lines, first = inspect.getsourcelines(function)
     start = next(number for number, line in enumerate(lines) if not line.startswith("@"))
     file = function.__code__.co_filename
-    # An edited function has no file but a name of its own; of others the place in the package.
+    module = function.__module__
     edited = _EDITED.fullmatch(file)
-    name = f"{edited[1]}" if edited else f"{function.__module__.replace('.', '/')}.py"
+    if edited is not None:
+        # An edited function has no file but a name of its own.
+        name = edited[1]
+    elif module.startswith("<"):
+        # A series that was given as a file is no module.
+        name = Path(file).name
+    else:
+        name = f"{module.replace('.', '/')}.py"
     text = tuple(line.rstrip("\n") for line in lines[start:])
     return FunctionText(c_name(function), name, first + start, text)
 

@@ -170,6 +170,13 @@ def test_source_and_hunk() -> None:
     ]
 
 
+def test_a_series_that_is_a_file_is_named_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bump, "__module__", "<run_path>")
+    text = tier().function_text(0, "bump")
+    assert text is not None
+    assert text.file == "test_calls.py"
+
+
 def test_the_hunk_of_a_function_on_one_side() -> None:
     text = FunctionText("f", "a.py", 7, ("def f(): ...",))
     assert port_hunk(text, None).splitlines() == [
