@@ -107,7 +107,7 @@ static void put_file(struct file *file)
 {
 	if (seen(NH_FILE, (unsigned long)file))
 		return;
-	nh_put(file->f_mode);
+	nh_put((__force u64)(file->f_mode & ~FMODE_CREATED)); /* read when it is opened only */
 	if (is_file_hugepages(file))
 		put_inode(file_inode(file));
 }

@@ -6,64 +6,22 @@ from dataclasses import replace
 
 import pytest
 
-import legacy.hugetlb
-import models.hugetlb.accounting
 from equivalence.backends.port_tier import PortTier
-from equivalence.edit import edit
 from equivalence.explain import shrink_divergence
 from equivalence.jobs import Job, Stop, Worker
 from equivalence.schedule import parse_schedule
-from equivalence.series import Patch, Series
-from equivalence.subjects.hugetlb.series import HugetlbConventions, base, vma_dependence
+from equivalence.series import Series
+from equivalence.subjects.hugetlb.series import HugetlbConventions, vma_dependence
 from equivalence.subjects.hugetlb.subject import HugetlbSubject
 from models.schema.trace import parse_trace
+from tests.quality import races
 
 
-def moved_check() -> Patch:
-    """Whether a page is free to be taken is asked before the lock is taken, and not again."""
-    alloc = edit(
-        legacy.hugetlb.alloc_hugetlb_folio,
-        "        spin_lock_irq(hugetlb_lock)\n"
-        "        folio = dequeue_hugetlb_folio_vma(h, vma, addr, avoid_reserve, gbl_chg)\n",
-        "        free = available_huge_pages(h)\n"
-        "        spin_lock_irq(hugetlb_lock)\n"
-        "        folio = None\n"
-        "        if vma_has_reserves(vma, gbl_chg) or free:\n"
-        "            folio = dequeue_hugetlb_folio_vma(h, vma, addr, avoid_reserve, gbl_chg)\n",
-    )
-    dequeue = edit(
-        legacy.hugetlb.dequeue_hugetlb_folio_vma,
-        "    if not vma_has_reserves(vma, chg) and not available_huge_pages(h):\n"
-        "        return None\n",
-        "",
-    )
-    return Patch(
-        "moved",
-        "Ask before the lock",
-        replace={"alloc_hugetlb_folio": alloc, "dequeue_hugetlb_folio_vma": dequeue},
-    )
-
-
-def kept_value() -> Patch:
-    """The reserved count is read before the lock is taken, and written back changed under it."""
-    acct = edit(
-        models.hugetlb.accounting.hugetlb_acct_memory,
-        "    spin_lock_irq(hugetlb_lock)\n",
-        "    known = h.resv_huge_pages\n"
-        "    spin_lock_irq(hugetlb_lock)\n"
-        "    h.resv_huge_pages = known\n",
-    )
-    return Patch("kept", "Read before the lock", replace={"hugetlb_acct_memory": acct})
-
-
-def tier_of(patch: Patch) -> PortTier:
-    series = Series("race", "A race", base(), (patch,))
-    return PortTier(series, HugetlbConventions(), {})
-
-
-@pytest.mark.parametrize("patch", [moved_check(), kept_value()], ids=lambda p: p.name)
-def test_a_planted_race_is_found_made_minimal_and_replayed(patch: Patch) -> None:
-    tier, subject = tier_of(patch), HugetlbSubject()
+@pytest.mark.parametrize(
+    "series", [races.moved_check, races.kept_value], ids=lambda series: series.patches[0].name
+)
+def test_a_planted_race_is_found_made_minimal_and_replayed(series: Series) -> None:
+    tier, subject = PortTier(series, HugetlbConventions(), {}), HugetlbSubject()
     worker = Worker(subject, tier, "state", Stop())
     found = worker.run(Job("tasks", 0, 1, seed=0, ops=20_000, tasks=2))
     assert found.divergence is not None
