@@ -469,7 +469,7 @@ class NativeSystem:
         """
         if world is not None:
             self._open(world, ops, _FIRST_OPS)
-        elif self._dead or self._worker is None:
+        elif self._dead or self._worker is None or not ops:
             self._sent = None
         else:
             self._resume()

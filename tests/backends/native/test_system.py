@@ -100,6 +100,18 @@ def test_a_version_agrees_with_itself(image: NativeImage) -> None:
         two.close()
 
 
+def test_no_operations_change_nothing(image: NativeImage, runner: Runner) -> None:
+    """Nor is what was seen before forgotten."""
+    system = NativeSystem(image, runner=runner)
+    system.send(COW.ops[:4], COW.world)
+    assert [outcome.ret for outcome in system.receive().outcomes] == [0] * 4
+    digest = system.digest("state")
+    system.send(())
+    assert system.receive().outcomes == ()
+    assert system.digest("state") == digest
+    system.close_session()
+
+
 def test_an_endless_loop_of_this_kernel_is_caught(image: NativeImage) -> None:
     """An owner that moved its private mapping away from a child's copies and finds no free page
     unmaps the child at the wrong address, over and over: true of 6.12.117 itself."""
