@@ -106,7 +106,7 @@ def timeline(
     steps = []
     alive = True
     played = zip(_played(before, trace), _played(after, trace), strict=True)
-    for index, (op, outcomes) in enumerate(zip(trace.ops[:MAX_STEPS], played, strict=False)):
+    for index, (outcomes, op) in enumerate(zip(played, trace.ops, strict=False)):
         alive = alive and not (outcomes[0].fatal or outcomes[1].fatal)
         now = (_flat(before.observe()), _flat(after.observe())) if alive else last
         changed = list(_changed(last, now))

@@ -42,8 +42,8 @@ DEBIAN_PACKAGES = {
 # instead, and the latter needs packages that are not everywhere.
 ENGINE = "equivalence/*"
 NOT_ENGINE = "equivalence/subjects/*,equivalence/backends/native/*"
-# A ratchet on its way to 100: the explorer, mutation and schedules are not covered whole yet.
-ENGINE_PERCENT = 75
+# A ratchet on its way to 100: the hunt for mutants and batches of operations lack a few lines.
+ENGINE_PERCENT = 97
 PORTS = ("models", "legacy", "refactored", "stable")
 
 

@@ -273,6 +273,19 @@ def test_traces_that_reach_new_code_or_inputs_are_kept(monkeypatch: pytest.Monke
     assert traces_of(found(toys(), *traces)) == [trace(ONE)]
 
 
+def test_a_new_line_is_new_although_no_input_is() -> None:
+    class Extra(Toy):
+        def op_grow(self, n: int) -> Outcome:
+            self._seen.add("grown")
+            return super().op_grow(n)
+
+    result = found(lockstep(Extra(plenty), Extra(plenty)), trace(ONE), trace(ONE, GROW))
+    assert [(novel.trace, novel.functions) for novel in result.novel] == [
+        (trace(ONE), frozenset({"rule", "predicate enough"})),
+        (trace(ONE, GROW), frozenset({"rule"})),
+    ]
+
+
 def test_systems_without_evidence_are_searched_all_the_same() -> None:
     result = found(lockstep(Plain(Toy(plenty)), Toy(plenty)), trace(ONE))  # type: ignore[arg-type]
     assert result.before.covered == {}
