@@ -64,7 +64,7 @@ _THEN: dict[str, tuple[str, ...]] = {
     "open": ("mmap", "mmap", "fallocate"),
     "memfd_create": ("mmap", "fallocate", "ftruncate", "memfd_pin_folios"),
     "fallocate": ("mmap", "mmap", "touch_read", "fallocate"),
-    "mmap": ("touch_write", "touch_read"),
+    "mmap": ("touch_write", "touch_read", "pin"),
     "shmget": ("shmat",),
     "shmat": ("touch_write", "touch_read"),
     "fork": ("touch_write", "touch_write", "munmap"),
@@ -77,7 +77,7 @@ _THEN: dict[str, tuple[str, ...]] = {
     "cgroup_attach": ("mmap", "mmap", "cgroup_set", "cgroup_mems"),
     "cgroup_set": ("mmap", "touch_write"),
     "cgroup_mems": ("cgroup_attach", "mmap", "touch_write"),
-    "pin": ("fork", "fork", "fork", "touch_write"),
+    "pin": ("fork", "fork", "fork", "fork", "touch_write"),
     "uffd_register": (
         *("uffd_copy", "uffd_copy", "uffd_continue", "uffd_poison"),
         *("fail_copy", "uffd_writeprotect"),
@@ -93,6 +93,8 @@ _THEN: dict[str, tuple[str, ...]] = {
     "note_frame": ("munmap", "soft_offline", "hard_offline", "madvise", "exit"),
 }
 _THEN_SHARE = 0.35
+#: What is made only for what comes next.
+_THEN_SHARES = {"pin": 0.8}
 
 #: What must be in play for a kind of operation to do anything (else: a process).
 _NEEDS = {
@@ -198,7 +200,7 @@ class HugetlbGenerator:
     def _following(self) -> str:
         """Now and then what often follows the last success, if this trace has it; or ""."""
         then = _THEN.get(self._last)
-        if then is None or self._random() > _THEN_SHARE:
+        if then is None or self._random() > _THEN_SHARES.get(self._last, _THEN_SHARE):
             return ""
         kind = self._pick(then)
         return kind if kind in self._present else ""

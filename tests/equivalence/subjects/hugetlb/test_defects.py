@@ -70,7 +70,7 @@ def test_the_document_shows_the_same_trace(defect: Defect) -> None:
 @pytest.mark.parametrize("name", BOTH)
 def test_the_seeded_search_finds_them_again(systems: dict[str, PortSystem], name: str) -> None:
     wanted = {d.search for d in DEFECTS if d.search is not None and name in d.steps}
-    found = shortest(drawn(systems[name], 0, 1_000), None)
+    found = shortest(drawn(systems[name], 0, 3_000), None)
     assert wanted <= found.keys()
     for defect in wanted:
         trace = minimal(systems[name], defect, found[defect])
