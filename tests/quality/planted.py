@@ -47,9 +47,9 @@ CORE = (
         "hugepage_subpool_get_pages",
         "ret = delta - spool.rsv_hpages\n            spool.rsv_hpages = 0",
         "spool.rsv_hpages = 0\n            ret = delta - spool.rsv_hpages",
-        field="pool.hugepages-2048kB.nr",
+        field="pool.hugepages-2048kB.resv",
         trace="""
-        world nr_overcommit_hugepages=3
+        world nr_hugepages=3
         spawn id=A
         mount mount=h0 min_size=1
         open proc=A fd=f1 mount=h0 name=x
@@ -183,9 +183,11 @@ CORE = (
         trace="""
         world nr_hugepages=1
         spawn id=A
-        mmap proc=A map=m1 type=private len=1 populate=1
-        fork proc=A child=B
-        touch_write proc=B map=m1 page=0
+        mount mount=h0
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=1 fd=f1 noreserve=1
+        fallocate proc=A fd=f1 off=0 len=1
+        touch_write proc=A map=m1 page=0
         """,
     ),
     Planted(
