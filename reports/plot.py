@@ -16,6 +16,8 @@ Series = list[int | None]
 
 #: With more operations than this, lines have no dots.
 MAX_DOTS: Final = 60
+#: With more operations than this, not every one has its label.
+MAX_LABELS: Final = 12
 _STYLE: Final = Style(
     background="transparent",
     plot_background="transparent",
@@ -42,7 +44,7 @@ def line_chart(identity: str, title: str, before: Series, after: Series) -> Mark
         dots_size=2,
         truncate_label=-1,
         x_labels_major_count=6,
-        show_minor_x_labels=False,
+        show_minor_x_labels=len(before) <= MAX_LABELS,
         value_formatter=_whole,
         y_labels_major_count=5,
     )
@@ -50,7 +52,7 @@ def line_chart(identity: str, title: str, before: Series, after: Series) -> Mark
     chart.x_labels = ["boot", *map(str, range(len(before) - 1))]
     values = [v for v in (*before, *after) if v is not None]
     chart.y_labels = _scale(min(values), max(values))
-    chart.add("before", before)
+    chart.add("before", before, stroke_style={"width": 2})
     chart.add("after", after, stroke_style={"dasharray": "5,3", "width": 2})
     chart.add_xml_filter(_still)
     svg = chart.render(is_unicode=True, disable_xml_declaration=True)
