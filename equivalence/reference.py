@@ -212,8 +212,7 @@ def explored(subject: Subject, lockstep: Lockstep, small: SmallWorld, states: in
 
     class Here:
         def map(self, jobs: Iterable[Expansion]) -> Generator[Part, None, None]:
-            for job in jobs:
-                yield Expander(subject, lockstep).expand(job)
+            yield from (Expander(subject, lockstep).expand(job) for job in jobs)
 
     found = Exploration(small)
     explore(Here(), (0, 1), found, Bounds(states=states))

@@ -302,3 +302,20 @@ def test_a_mutant_of_something_else_is_refused() -> None:
     broken = Mutant("pair", "drop", "a", "b", 1, 1, "x = 1\n")
     with pytest.raises(EditError, match="expected one function"):
         build(broken, function("pair"))
+
+
+def odd(n: int) -> int:
+    while True:
+        n = max(n, 1)
+        if n > 0 and n > 0:
+            break
+    "a statement that calls nothing"
+    return n
+
+
+def test_what_would_change_nothing_is_not_planted() -> None:
+    assert isinstance(odd, FunctionType)
+    made = mutants_of("odd", odd, {}, {"holds"})
+    assert "arguments" not in {m.operator for m in made}
+    assert [m.old for m in made if m.operator == "negate"] == ["n > 0 and n > 0"]
+    assert len([m for m in made if m.operator == "lost condition"]) == 1

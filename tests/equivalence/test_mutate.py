@@ -19,7 +19,7 @@ from equivalence.edit import edit
 from equivalence.events import PairName
 from equivalence.explorer import SmallWorld
 from equivalence.mutants import Mutant
-from equivalence.mutate import Fate, Hunter, Plan, hunt_all, watchdog
+from equivalence.mutate import Fate, Hunter, Plan, RefusedError, hunt_all, watchdog
 from equivalence.scores import Scores, evidence_of
 from models.schema.trace import Op, Trace, parse_trace
 from tests import toy_port
@@ -269,3 +269,131 @@ def test_races_tell_apart_what_one_task_cannot() -> None:
     subject = ToySubject()
     subject.traces = ()
     assert hunter(subject, ops=1, tries=1, worlds=(), raced=500).hunt(broken).killed
+
+
+class Shop(PortWorkshop):
+    """Notes what is closed, and refuses one mutant."""
+
+    def __init__(self) -> None:
+        super().__init__(tier(PATCHED), 1, ("take", "fits"))
+        self.closed: list[str] = []
+
+    def closing(self, system: Any, name: str) -> Any:
+        system.close = lambda: self.closed.append(name)
+        return system
+
+    def original(self) -> Any:
+        return self.closing(super().original(), "original")
+
+    def watched(self) -> Any:
+        return self.closing(super().watched(), "watched")
+
+    def mutated(self, mutant: Mutant) -> Any:
+        if mutant.operator == "refused":
+            raise RefusedError("line 1: no")
+        return self.closing(super().mutated(mutant), mutant.operator)
+
+
+def test_what_runs_is_closed_and_what_does_not_compile_is_told() -> None:
+    shop = Shop()
+    one = Hunter(ToySubject(), shop, (), Plan(ops=100))
+    fate = one.hunt(mutant(SAME, "fits", "refused"))
+    assert (fate.compiles, fate.field, fate.killed_by) == (False, "line 1: no", "")
+    assert one.hunt(mutant(TAKE_TOO_MANY)).killed
+    assert shop.closed == ["test"]
+    one.close()
+    assert shop.closed == ["test", "original", "watched"]
+
+
+def test_a_mutant_is_tried_on_as_many_operations_as_asked() -> None:
+    assert hunter(ops=300, tries=1, worlds=()).hunt(mutant(SAME, "fits")).ops < 100
+
+
+def scheduled(n: int) -> ToySubject:
+    subject = ToySubject(("give",))
+    ops = (Op("take", {"proc": "A", "n": n}), Op("take", {"proc": "B", "n": n}))
+    subject.traces = (Trace("toy", {"pages": 3}, ops, "0-2/1.1"),)
+    return subject
+
+
+def test_operations_that_run_together_may_agree_or_crash() -> None:
+    assert hunter(scheduled(1), worlds=()).hunt(mutant(SAME, "fits")).survived
+    fate = hunter(scheduled(1), worlds=()).hunt(mutant(CRASH))
+    assert (fate.how, fate.field[:10]) == ("crashed", "IndexError")
+
+
+@pytest.mark.parametrize("search", ["race", "explored"])
+def test_a_search_that_a_mutant_breaks_kills_it(
+    search: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = hunter(ops=1, tries=1, raced=10)
+
+    def breaks(*args: object) -> None:
+        raise KeyError(search)
+
+    monkeypatch.setattr(mutate, search, breaks)
+    fate = one.hunt(mutant(SAME, "fits"))
+    assert (fate.how, fate.field) == ("crashed", f"KeyError: '{search}'")
+
+
+def test_making_a_trace_smaller_keeps_to_what_diverges() -> None:
+    source = "def take(n):\n    if n < 2:\n        return free[n]\n    return 0\n"
+    subject = ToySubject()
+    subject.traces = (Trace("toy", {"pages": 3}, (Op("take", {"proc": "A", "n": 2}),)),)
+    fate = hunter(subject, shrink=True).hunt(mutant(source))
+    assert (fate.how, parse_trace(fate.trace).ops[0].args["n"]) == ("diverged", 2)
+
+
+def test_the_original_may_end_in_a_deadlock_and_differ_from_the_boot_on() -> None:
+    subject = ToySubject(("give",))
+    leak = Op("leak", {"proc": "A"})
+    subject.traces = (Trace("toy", {"pages": 3}, (leak, leak, leak)),)
+    one = hunter(subject, functions=("op_leak", "boot_world"), worlds=())
+    line = toy_port.op_leak.__code__.co_firstlineno + 2
+    same = Mutant(
+        "op_leak",
+        "x",
+        "a",
+        "b",
+        1,
+        line,
+        "def op_leak(args):\n    mutex_lock(pool_lock)\n    return OK\n",
+    )
+    assert one.hunt(same).survived
+    line = toy_port.boot_world.__code__.co_firstlineno + 2
+    boots = Mutant(
+        "boot_world", "x", "a", "b", 1, line, "def boot_world(world):\n    free[0] = 9\n"
+    )
+    fate = one.hunt(boots)
+    assert fate.killed
+    assert parse_trace(fate.trace).ops == ()
+
+
+def test_an_original_that_disagrees_with_itself_is_told() -> None:
+    def flaky(n: int, seen: list[int] = [0]) -> int:  # noqa: B006 -- kept between calls
+        seen[0] = seen[0] + 1
+        return -(seen[0] % 2)
+
+    with pytest.raises(FaultError, match="the original does not agree with itself"):
+        Hunter(ToySubject(), PortWorkshop(tier(replacing(take=flaky)), 1, ("take",)), (), Plan())
+
+
+class Alone:
+    """A system that runs one task."""
+
+    def __init__(self, system: Any) -> None:
+        for name in (
+            *("boot", "apply", "digest", "drain_effects", "observe", "sections", "state_key"),
+            *("coverable", "covered", "rows", "progress", "forget", "snapshot", "restore"),
+        ):
+            setattr(self, name, getattr(system, name))
+
+
+def test_a_tier_with_one_task_leaves_out_what_runs_together() -> None:
+    class One(PortWorkshop):
+        def watched(self) -> Any:
+            return Alone(super().watched())
+
+    workshop = One(tier(PATCHED), 1, ("take",))
+    fate = Hunter(scheduled(1), workshop, (), Plan(ops=50, raced=10)).hunt(mutant(TAKE_TOO_MANY))
+    assert not fate.ran

@@ -81,3 +81,20 @@ def test_a_long_run_tells_the_score(equivcheck: Program, monkeypatch: pytest.Mon
     assert mutants.killed > 0
     equivcheck("run", *PORTED, "--profile", "quick", "--jobs", "1", "--out", "quick")
     assert parse_result(Path("quick/result.json").read_text()).pairs[-1].evidence.mutants is None
+    equivcheck("run", *AGREEING, "--profile", "ci", "--jobs", "1", "--out", "whole")
+    assert parse_result(Path("whole/result.json").read_text()).pairs[-1].evidence.mutants is None
+
+
+def test_the_core_is_of_the_subject_and_progress_is_told(equivcheck: Program) -> None:
+    named = ("take", "fits", "op_give", "op_take", "op_swap", "op_leak", "op_spin")
+    words = [word for name in named for word in ("--function", name)]
+    done = equivcheck("mutate", *PORTED, *QUICK, *words)
+    assert re.search(r"50 of \d+ mutants", done.err)
+    assert "take" in equivcheck("mutate", *PORTED, *QUICK, "--core").out
+
+
+def test_a_series_that_touches_nothing_is_refused(equivcheck: Program, tmp_path: Path) -> None:
+    text = "from tests.toy_port import ToySubject, tier\nSUBJECT = ToySubject()\nTIER = tier()\n"
+    (tmp_path / "none.py").write_text(text)
+    said = equivcheck.refuses("mutate", "--series", "none.py", *QUICK)
+    assert "there is nothing to mutate: name functions with --function or --core" in said
