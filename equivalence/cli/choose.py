@@ -30,7 +30,7 @@ PORT_LIMITS: Final = {
     "configuration": "SMP, NUMA, hugetlb cgroup on; a page allocator of our own",
 }
 #: Options that choose the tier and, for the native one, its tree and series.
-HOSTING: Final = ("tier", "tree", "commits", "allow_build_files", "unreachable")
+HOSTING: Final = ("tier", "tree", "commits", "allow_build_files", "unreachable", "sanitize")
 DEFAULT_SERIES: Final = "vma-dependence"
 _OBJECT: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -63,6 +63,7 @@ def choose(
     commits: str | None = None,
     allow_build_files: bool = False,
     unreachable: tuple[str, ...] = (),
+    sanitize: str = "",
     alone: bool = False,
 ) -> Chosen:
     """The subject and tier of a series: linked on the ports, or built from a kernel tree, which may
@@ -82,11 +83,15 @@ def choose(
             commits,
             allow_build_files=allow_build_files,
             unreachable=unreachable,
+            sanitize=sanitize,
             alone=alone,
         )
         return Chosen(subject, hosted, "", words)
-    if tree is not None or commits is not None or allow_build_files or unreachable:
-        msg = "--tree, --range, --allow-build-files and --unreachable are for --tier native"
+    if tree is not None or commits is not None or allow_build_files or unreachable or sanitize:
+        msg = (
+            "--tree, --range, --allow-build-files, --unreachable and --sanitize are for"
+            " --tier native"
+        )
         raise click.UsageError(msg)
     option = "" if name == DEFAULT_SERIES else name
     loader = built_in().get(name)

@@ -12,7 +12,7 @@ from typing import Any
 import click
 from rich.text import Text
 
-from equivalence.backends.native.build import build
+from equivalence.backends.native.build import SANITIZERS, build
 from equivalence.backends.native.encode import lacks
 from equivalence.backends.native.errors import MachineError, NativeError
 from equivalence.backends.native.hosting import check_boot
@@ -56,6 +56,7 @@ def choose_native(
     *,
     allow_build_files: bool,
     unreachable: tuple[str, ...] = (),
+    sanitize: str = "",
     alone: bool = False,
 ) -> tuple[HostedSubject, NativeTier, tuple[str, ...]]:
     """Subject and tier with all steps built, and the options that choose them again.
@@ -80,6 +81,11 @@ def choose_native(
     words += ["--allow-build-files"] if allow_build_files else []
     words += [word for one in unreachable for word in ("--unreachable", one)]
     reasons = dict(map(_reason, unreachable))
+    checks = frozenset(filter(None, sanitize.split(",")))
+    if not checks <= SANITIZERS.keys():
+        msg = f"--sanitize {sanitize}: expected {' or '.join(SANITIZERS)}, or both with a comma"
+        raise click.UsageError(msg)
+    words += ["--sanitize", sanitize] if checks else []
     with told():
         found, base = open_tree(tree), ""
         if series is not None:
@@ -89,7 +95,12 @@ def choose_native(
             patches = series_from_range(found.root, commits)
             found, base = base_of(found, commits)
         tier = NativeTier(
-            found, patches, allow_build_files=allow_build_files, base=base, reasons=reasons
+            found,
+            patches,
+            allow_build_files=allow_build_files,
+            base=base,
+            reasons=reasons,
+            sanitize=checks,
         )
         with consoles.err().status("Building every step of the series"):
             obstacle = tier.obstacle(0)

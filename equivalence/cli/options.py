@@ -42,6 +42,13 @@ def hosting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """``--tier`` with both tiers, and what the tier ``native`` needs to know."""
     for option in (
         click.option(
+            "--sanitize",
+            default="",
+            metavar="CHECKS",
+            help="Native: address, undefined, or both with a comma: accesses out of bounds or after"
+            " a free, and undefined behaviour, end an operation.",
+        ),
+        click.option(
             "--unreachable",
             multiple=True,
             metavar="POINT=REASON",

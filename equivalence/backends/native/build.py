@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from equivalence.backends.native.cache import cache_folder, digest, publish_file
 from equivalence.backends.native.compiler import Built, Compiler, Unit
@@ -69,23 +70,44 @@ _RECORD = (
 )
 
 
-def units(tree: KernelTree, *, coverage: Collection[str] = (), record: bool = False) -> list[Unit]:
+#: Checks that ``--sanitize`` adds to hosted files; each calls a handler of ``sanitize.c``.
+SANITIZERS: Final = {
+    "address": (
+        "-fsanitize=kernel-address",
+        "--param=asan-instrumentation-with-call-threshold=0",
+        "--param=asan-stack=0",
+        "--param=asan-globals=0",
+    ),
+    "undefined": ("-fsanitize=shift,bounds,integer-divide-by-zero,unreachable,bool,enum",),
+}
+
+
+def units(
+    tree: KernelTree,
+    *,
+    coverage: Collection[str] = (),
+    record: bool = False,
+    sanitize: Collection[str] = (),
+) -> list[Unit]:
     """Everything that goes into an image of the tree, hosted files first.
 
     ``coverage`` are the files whose blocks are marked; a header's are where it is included. With
-    ``record`` these files write down their calls and blocks in order instead.
+    ``record`` these files write down their calls and blocks in order instead. ``sanitize`` names
+    checks of :data:`SANITIZERS` for the hosted files.
     """
+    checks = tuple(flag for name in sorted(sanitize) for flag in SANITIZERS[name])
 
     def flags(name: str) -> tuple[str, ...]:
         marks = _RECORD if record else _MARKS
         return marks if name in coverage else ()
 
-    found = [Unit(f"hosted_{_flat(name)}", name, flags(name)) for name in HOSTED]
+    found = [Unit(f"hosted_{_flat(name)}", name, flags(name) + checks) for name in HOSTED]
     found += [
         Unit(
             f"shim_{path.stem}",
             str(path),
-            ("-DNH_RECORD",) if record and path.stem == "host" else (),
+            (("-DNH_RECORD",) if record and path.stem == "host" else ())
+            + (("-DNH_SANITIZE",) if sanitize else ()),
         )
         for path in sorted(SHIM.glob("*.c"))
     ]
@@ -113,10 +135,12 @@ def build(
     base: KernelTree | None = None,
     coverage: Collection[str] = (),
     record: bool = False,
+    sanitize: Collection[str] = (),
 ) -> NativeImage:
     """Compile and link a tree; what was built before comes from the cache.
 
-    ``coverage`` names the files whose blocks are marked, or with ``record`` written down. With
+    ``coverage`` names the files whose blocks are marked, or with ``record`` written down;
+    ``sanitize`` the checks of :data:`SANITIZERS` that the hosted files make. With
     ``base`` the configuration of that tree is used (a later step of a series keeps it).
 
     Raises:
@@ -129,7 +153,9 @@ def build(
     configuration = prepare(base or found, cache)
     compiler = Compiler(found, configuration, cache)
     workers = jobs or min(4, os.cpu_count() or 1)
-    built = compiler.compile_all(units(found, coverage=coverage, record=record), workers)
+    built = compiler.compile_all(
+        units(found, coverage=coverage, record=record, sanitize=sanitize), workers
+    )
     key = digest(
         *(f"{one.unit.name}={one.key}" for one in built), (SHIM / "hosted.ld").read_bytes()
     )

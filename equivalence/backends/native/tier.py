@@ -113,9 +113,11 @@ class NativeTier:
         allow_build_files: bool = False,
         base: str = "",
         reasons: Mapping[str, str] | None = None,
+        sanitize: frozenset[str] = frozenset(),
     ) -> None:
         """``base`` says how the tree was checked against what the series names as its base;
-        ``reasons`` why points of changed code cannot run.
+        ``reasons`` why points of changed code cannot run; ``sanitize`` names checks that the hosted
+        files make.
 
         Raises:
             SeriesError: git is missing or does not work.
@@ -128,6 +130,7 @@ class NativeTier:
         self._tree, self._source, self._jobs = tree, series, jobs
         self._allow = allow_build_files
         self._reasons = dict(reasons or {})
+        self._sanitize = sanitize
         scratch = Path(tempfile.mkdtemp(prefix="equivcheck-series-"))
         self._remove = weakref.finalize(self, _remove, scratch, os.getpid())
         self._steps: list[StepTree] = make_steps(
@@ -142,6 +145,8 @@ class NativeTier:
             "isolation": sandbox.describe(),
             "coverage": "lines, and outcomes of conditions, by the basic blocks the compiler marks",
         }
+        if sanitize:
+            limits["sanitizers"] = ", ".join(sorted(sanitize))
         if base:
             limits["base"] = base
         if series.notes:
@@ -250,6 +255,7 @@ class NativeTier:
                         jobs=self._jobs,
                         base=self._configured(step),
                         coverage=self._files if coverage else (),
+                        sanitize=self._sanitize,
                     )
                 except BuildError as error:
                     self._images[key] = str(error)

@@ -48,8 +48,9 @@ class Hosted:
         allow_build_files: bool,
         base: str,
         reasons: dict[str, str],
+        sanitize: frozenset[str],
     ) -> None:
-        self.reasons = reasons
+        self.reasons, self.sanitize = reasons, sanitize
         self.how = (tree.root, patches, allow_build_files, base)
         self.closed = False
         self.patches = ()
@@ -132,6 +133,14 @@ def test_reasons_why_code_cannot_run_are_given(hosted: type[Hosted]) -> None:
             chosen("fix.mbox", unreachable=(wrong,))
 
 
+def test_checks_of_the_compiler_are_chosen(hosted: type[Hosted]) -> None:
+    found = chosen("fix.mbox", sanitize="undefined,address")
+    assert hosted.made[0].sanitize == {"address", "undefined"}
+    assert found.hosting[-2:] == ("--sanitize", "undefined,address")
+    with pytest.raises(click.UsageError, match="expected address or undefined"):
+        chosen("fix.mbox", sanitize="thread")
+
+
 def test_a_base_that_cannot_be_built_is_told_and_let_go(hosted: type[Hosted]) -> None:
     hosted.OBSTACLE = "no Kconfig"
     with pytest.raises(InputError, match="linux: this tree cannot be hosted: no Kconfig"):
@@ -165,7 +174,7 @@ def test_options_that_do_not_fit(equivcheck: Program) -> None:
     either = "needs either --series MBOX|DIR|- or --range A..B"
     assert either in say(*NATIVE, "--tree", "x")
     assert either in say(*NATIVE, "--tree", "x", "--series", "y", "--range", "a..b")
-    message = "--tree, --range, --allow-build-files and --unreachable are for --tier native"
+    message = "--allow-build-files, --unreachable and --sanitize are for --tier native"
     for option in (("--tree", "x"), ("--range", "a..b"), ("--allow-build-files",)):
         assert message in say("run", *option)
     assert "--native and --tree DIR go together" in say("calibrate", "--native")

@@ -137,6 +137,7 @@ static void *plain_alloc(nh_u64 bytes, nh_u64 gfp)
 			word[i] = 0;
 	}
 	*(nh_u64 *)((char *)word + bytes) = GUARD;
+	nh_allow(word, bytes);
 	live_objects++;
 	return word;
 }
@@ -170,6 +171,7 @@ static void plain_free(const void *at)
 	class = object->class_and_state >> 16;
 	room = class_bytes(class);
 	object->class_and_state = (class << 16) | DEAD;
+	nh_forbid(at, object->bytes);
 	word = words_of(object);
 	if (room <= 4096)
 		for (i = 0; i < room / 8; i++)
@@ -258,6 +260,7 @@ static void *cache_alloc(struct kmem_cache *cache, nh_u64 gfp)
 	object->class_and_state = LIVE;
 	object->guard = GUARD;
 	*(nh_u64 *)((char *)(object + 1) + cache->bytes) = GUARD;
+	nh_allow(object + 1, cache->bytes);
 	live_objects++;
 	return object + 1;
 }
@@ -279,6 +282,8 @@ static void cache_free(struct kmem_cache *cache, void *at)
 	object->class_and_state = DEAD;
 	if (!cache->ctor) {
 		nh_u64 i;
+
+		nh_forbid(at, cache->bytes);
 
 		for (i = 0; i < cache->bytes / 8; i++)
 			words_of(object)[i] = POISON;

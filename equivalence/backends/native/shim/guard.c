@@ -18,6 +18,9 @@ static const struct {
 	{ NH_DIRECT_MAP, 64UL << 30, 16384, 0 },
 	{ NH_VMEMMAP, 1UL << 30, 2UL << 20, 0 },
 	{ NH_ARENA, NH_ARENA_BYTES, 2UL << 20, 16UL << 20 },
+#ifdef NH_SANITIZE
+	{ NH_SHADOW, NH_ARENA_BYTES / 8, 1UL << 20, 2UL << 20 },
+#endif
 };
 
 #define REGIONS (sizeof(region) / sizeof(region[0]))

@@ -10,6 +10,7 @@
 #define NH_VMEMMAP 0x180000000000UL
 #define NH_ARENA 0x200000000000UL
 #define NH_ARENA_BYTES (1UL << 30)
+#define NH_SHADOW 0x2c0000000000UL
 
 long nh_call(long number, long a, long b, long c, long d, long e, long f);
 void nh_map_at(void *where, unsigned long bytes, int rights);

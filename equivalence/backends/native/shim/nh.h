@@ -133,6 +133,13 @@ void nh_fatal(nh_u32 ending, const char *text, nh_u64 address)
 void nh_unmodelled(const char *name) __attribute__((noreturn, cold));
 void nh_log(const char *text);
 void nh_tick(void);
+#ifdef NH_SANITIZE
+void nh_allow(const void *at, nh_u64 bytes);
+void nh_forbid(const void *at, nh_u64 bytes);
+#else
+#define nh_allow(at, bytes) ((void)0)
+#define nh_forbid(at, bytes) ((void)0)
+#endif
 extern struct nh_trace *nh_trace;
 extern char *nh_shared;
 extern nh_u32 nh_current_op;
