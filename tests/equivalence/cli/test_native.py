@@ -15,7 +15,7 @@ from equivalence.backends.port import PortSystem
 from equivalence.cli import native
 from equivalence.cli.calibrate import step_of
 from equivalence.cli.choose import DEFAULT_SERIES, Chosen, choose, port_tier
-from equivalence.cli.errors import InputError
+from equivalence.cli.errors import InputError, MachineStop
 from equivalence.cli.run import replay_command
 from equivalence.subjects.hugetlb.calibration import PortReplayer
 from equivalence.subjects.hugetlb.recording import dump
@@ -149,22 +149,26 @@ def test_a_base_that_cannot_be_built_is_told_and_let_go(hosted: type[Hosted]) ->
 
 
 @pytest.mark.parametrize(
-    ("error", "message"),
+    ("error", "kind", "message"),
     [
-        (TreeError("linux: no Makefile"), "linux: no Makefile"),
-        (SeriesError("fix.mbox: no patch"), "fix.mbox: no patch"),
-        (PermissionError(13, "Permission denied", "linux/mm"), "linux/mm: Permission denied"),
-        (OSError(28, "No space left on device"), r"the cache \(XDG_CACHE_HOME\) or the temporary"),
+        (TreeError("linux: no Makefile"), InputError, "linux: no Makefile"),
+        (SeriesError("fix.mbox: no patch"), InputError, "fix.mbox: no patch"),
+        (PermissionError(13, "Permission denied", "linux/mm"), MachineStop, "linux/mm: Permission"),
+        (OSError(28, "No space left on device"), MachineStop, r"the cache \(XDG_CACHE_HOME\) or"),
     ],
 )
-def test_what_cannot_be_read_is_bad_input(
-    error: Exception, message: str, hosted: type[Hosted], monkeypatch: pytest.MonkeyPatch
+def test_what_cannot_be_read_is_one_message(
+    error: Exception,
+    kind: type[Exception],
+    message: str,
+    hosted: type[Hosted],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fails(root: Path) -> Tree:
         raise error
 
     monkeypatch.setattr(native, "open_tree", fails)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(kind, match=message):
         chosen("fix.mbox")
 
 
@@ -210,6 +214,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> type[C]:
 
     monkeypatch.setattr(native, "open_tree", Tree)
     monkeypatch.setattr(native, "build", lambda tree: ("built", tree.root))
+    monkeypatch.setattr(native, "check_boot", lambda image: None)
     monkeypatch.setattr(native, "NativeSystem", Mine)
     monkeypatch.setattr(native, "NativeSide", PortSide)
     monkeypatch.setattr(native, "NativeReplayer", PortReplayer)
