@@ -508,7 +508,9 @@ class NativeSystem:
             return Ran(self._runner, RawRun(b""), 0, booted=False)
         first, booted = self._sent
         self._sent = None
-        raw = self._last = self._worker.session_receive()
+        raw = self._worker.session_receive()
+        if raw.blob:  # nothing was sent otherwise: the state is the one before
+            self._last = raw
         ran = Ran(self._runner, raw, first, booted=booted)
         if raw.fatal is not None:
             self._die(ran.end)

@@ -113,6 +113,14 @@ def run_alone(system: NativeSystem, given: Trace) -> Any:
     return system.observe()
 
 
+def test_sending_nothing_changes_nothing(system: NativeSystem) -> None:
+    run(system, trace(LAST_PAGE), (), 4)
+    digest = system.digest("state")
+    system.send([])
+    assert system.receive().outcomes == ()
+    assert system.digest("state") == digest
+
+
 def test_a_whole_trace_runs_its_schedule(runner: Runner) -> None:
     first, last = run_traces(
         runner, [trace(LAST_PAGE, f"4-2/{word}") for word in ("", "0.1")], observe=True
