@@ -159,9 +159,15 @@ _WITHOUT: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
+#: Huge pages of a mapping at most, as the driver has room for.
+MAP_PAGES: Final = 64
+
+
 def lacks(op: Op) -> bool:
     """Whether this tier cannot run the operation, and refuses it."""
     if op.kind not in _NUMBER:
+        return True
+    if op.kind == "mmap" and _int(op.args.get("len", 0)) > MAP_PAGES:
         return True
     for key in _WITHOUT.get(op.kind, ()):
         if key in op.args and op.args[key] != "2M":

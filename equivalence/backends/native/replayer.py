@@ -132,6 +132,9 @@ def _cgroup(counts: Mapping[str, int]) -> Json:
 
 
 def _page(page: Any) -> str | None:
-    if page is None or isinstance(page, str):
+    # of a huge page's entry that is not present (a marker, a migration) pagemap tells nothing
+    if page is None or page == "swap":
+        return None
+    if isinstance(page, str):
         return page
     return f"{page['node']}:{page['folio']}"
