@@ -210,8 +210,8 @@ def test_an_image_goes_with_its_system(tree: KernelTree) -> None:
 def test_a_run_tells_the_score_of_what_a_series_touches(
     tree: KernelTree, sources: dict[str, str]
 ) -> None:
-    edit = Edit("hugetlb_acct_memory", "if (delta > 0) {", "if (0 < delta) {")
-    series = series_of(sources, ("Turn a comparison round", (edit,)))
+    edit = Edit("hugetlb_acct_memory", "if (delta > 0) {", "if (h && delta > 0) {")
+    series = series_of(sources, ("Ask for the hstate too", (edit,)))
     with NativeTier(tree, series) as tier:
         made = NativePlanter(tier, 6, ASSERTIONS_IN_C)
         score = Scores(HostedSubject(), made, (), lambda key: None, Plan(ops=500), jobs=2)
