@@ -283,12 +283,12 @@ SURFACE = (
         "clear_vma_resv_huge_pages",
         "        kref_put(reservations, resv_map_release)\n",
         "",
-        field="vmas.P4.137438953472.resv_map.refs",
+        field="vmas.A.137438953472.resv_map.refs",
         trace="""
         world nr_hugepages=1
-        spawn id=P4
-        mmap proc=P4 map=m1 type=private len=1
-        mremap proc=P4 map=m1 to=m2
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1
+        mremap proc=A map=m1 to=m2
         """,
     ),
     Planted(
@@ -297,12 +297,13 @@ SURFACE = (
         "hugetlb_change_protection",
         "pte = huge_pte_modify(pte, newprot_write)",
         "pte = huge_pte_modify(pte, newprot_write or pte.write)",
-        field="page_tables.B.68719476736.write",
+        field="page_tables.A.68719476736.write",
         trace="""
         world nr_hugepages=1
-        spawn id=B
-        mmap proc=B map=m1 type=private len=1 populate=1
-        mprotect proc=B map=m1 prot=r
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1 populate=1
+        uffd_register proc=A map=m1 mode=wp
+        uffd_unregister proc=A map=m1
         """,
     ),
     Planted(
@@ -327,14 +328,16 @@ SURFACE = (
         "hugetlbfs_punch_hole",
         "if mapping.i_mmap:\n            hugetlb_vmdelete_list(",
         "if mapping.i_mmap and not inode.i_nlink:\n            hugetlb_vmdelete_list(",
-        field="pool.hugepages-2048kB.free",
+        field="page_tables.A.68719476736",
         trace="""
         world nr_hugepages=1
         spawn id=A
         mount mount=h0
         open proc=A fd=f1 mount=h0 name=x
-        mmap proc=A map=m1 type=private len=1 fd=f1 populate=1
-        fallocate proc=A fd=f1 off=0 len=1 mode=punch_hole
+        mmap proc=A map=m1 type=shared len=1 fd=f1 populate=1
+        uffd_register proc=A map=m1 mode=wp
+        uffd_writeprotect proc=A map=m1
+        madvise proc=A map=m1 advice=remove
         """,
     ),
     Planted(
@@ -343,13 +346,13 @@ SURFACE = (
         "remove_inode_hugepages",
         "hugetlb_unreserve_pages(inode, lstart >> huge_page_shift(h), LONG_MAX, freed)",
         "hugetlb_unreserve_pages(inode, 0, LONG_MAX, freed)",
-        field="pool.hugepages-2048kB.resv",
+        field="statfs.h0.f_bfree",
         trace="""
         world nr_hugepages=1
         spawn id=A
-        mount mount=h0
+        mount mount=h0 size=1 min_size=1
         open proc=A fd=f1 mount=h0 name=x
-        fallocate proc=A fd=f1 off=0 len=1
+        mmap proc=A map=m1 type=shared len=1 fd=f1
         ftruncate proc=A fd=f1 len=1
         """,
     ),
@@ -359,11 +362,11 @@ SURFACE = (
         "hugetlbfs_fallocate",
         "pseudo_vma.vm_flags = VM_HUGETLB | VM_MAYSHARE | VM_SHARED",
         "pseudo_vma.vm_flags = VM_HUGETLB | VM_SHARED",
-        field="pool.hugepages-2048kB.resv",
+        field="inodes.h0.2.resv_map.regions.0",
         trace="""
-        world nr_hugepages=2
+        world nr_hugepages=1
         spawn id=A
-        mount mount=h0 min_size=1
+        mount mount=h0
         open proc=A fd=f1 mount=h0 name=x
         fallocate proc=A fd=f1 off=0 len=1
         """,
@@ -394,8 +397,9 @@ SURFACE = (
         trace="""
         world nr_hugepages=1
         spawn id=A
-        mmap proc=A map=m1 type=shared len=1 populate=1
-        madvise proc=A map=m1 advice=remove
+        memfd_create proc=A fd=f1
+        mmap proc=A map=m1 type=shared len=1 fd=f1 populate=1
+        fallocate proc=A fd=f1 off=0 len=1 mode=punch_hole
         """,
     ),
     Planted(
@@ -404,13 +408,16 @@ SURFACE = (
         "hugetlbfs_evict_inode",
         "remove_inode_hugepages(inode, 0, LLONG_MAX)",
         "remove_inode_hugepages(inode, 0, inode.i_size)",
-        field="pool.hugepages-2048kB.nr",
+        field="statfs.h0.f_bfree",
         trace="""
         world nr_hugepages=1
         spawn id=A
-        mmap proc=A map=m1 type=shared len=1
-        set_nr_hugepages n=0
+        mount mount=h0 size=1 min_size=1
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=shared len=1 fd=f1
         munmap proc=A map=m1
+        close proc=A fd=f1
+        unlink mount=h0 name=x
         """,
     ),
     Planted(
@@ -510,12 +517,12 @@ SURFACE = (
         "move_hugetlb_state",
         "folio_set_hugetlb_temporary(old_folio)\n",
         "pass\n",
-        field="pool.hugepages-2048kB.nr",
+        field="hstates.0.max_huge_pages",
         trace="""
         world nr_hugepages=1
         spawn id=A
         mmap proc=A map=m1 type=private len=1 populate=1
-        migrate_pages proc=A from=0 to=1
+        soft_offline node=0 frame=0
         """,
     ),
     Planted(
@@ -540,12 +547,16 @@ SURFACE = (
         "hugetlb_cgroup_migrate",
         "set_hugetlb_cgroup_rsvd(new_folio, h_cg_rsvd)",
         "set_hugetlb_cgroup_rsvd(new_folio, None)",
-        field="folios.1.hugetlb_cgroup_rsvd",
+        field="folios.2.hugetlb_cgroup_rsvd",
         trace="""
-        world nr_hugepages=1
+        world nr_overcommit_hugepages=2
         spawn id=A
+        cgroup_create cgroup=g1
+        cgroup_attach cgroup=g1 target=A
+        cgroup_mems cgroup=g1 nodes=1
         mmap proc=A map=m1 type=private len=1 noreserve=1 populate=1
-        migrate_pages proc=A from=0 to=1
+        mmap proc=A map=m2 type=private len=1
+        cgroup_mems cgroup=g1 nodes=0
         """,
     ),
     Planted(

@@ -346,6 +346,15 @@ _TEXTS: Final = (
     munmap proc=A map=m6 start=3 len=1
     """,
     """
+    # A page of 1 GiB that somebody has reserved is not demoted, one that is free is.
+    world hstates=2M,1G nr_hugepages_1g=1
+    spawn id=A
+    mmap proc=A map=m1 type=private len=1 size=1G
+    demote n=1
+    munmap proc=A map=m1
+    demote n=1
+    """,
+    """
     # Fork cannot copy a pinned page, as reading it fails.
     world nodes=1 nr_hugepages=3
     spawn id=A
