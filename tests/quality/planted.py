@@ -642,10 +642,10 @@ SURFACE = (
         "if not h.free_huge_pages:",
         field="outcome.ret",
         trace="""
-        world nr_hugepages=3
-        mount mount=h0 min_size=1
-        set_nr_hugepages n=0
-        soft_offline node=0 frame=1
+        world nr_hugepages=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1
+        hard_offline node=0 frame=0
         """,
     ),
     Planted(
