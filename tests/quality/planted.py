@@ -698,9 +698,13 @@ SURFACE = (
         "hugetlb_cgroup_uncharge_counter(resv, start, start + reserve)",
         field="cgroups./.0.rsvd.current",
         trace="""
-        world nr_overcommit_hugepages=1
+        world nr_hugepages=1
         spawn id=A
-        mmap proc=A map=m1 type=private len=1 populate=1
+        mmap proc=A map=m1 type=private len=1
+        fail_copy what=user_atomic count=1
+        fail_copy what=page count=1
+        uffd_register proc=A map=m1
+        uffd_copy proc=A map=m1 page=0
         munmap proc=A map=m1
         """,
     ),
