@@ -780,12 +780,13 @@ SURFACE = (
         "mem_cgroup_commit_charge\n    mem_cgroup_put(memcg)\n    return -ENOSPC",
         field="memcg.g1.current",
         trace="""
-        world memory_hugetlb_accounting=1
+        world nr_hugepages=1 memory_hugetlb_accounting=1
         spawn id=A
-        mmap proc=A map=m1 type=private len=1 noreserve=1
+        mmap proc=A map=m1 type=private len=1
         cgroup_create cgroup=g1
+        cgroup_set cgroup=g1 file=max value=0
         cgroup_attach cgroup=g1 target=A
-        touch_read proc=A map=m1 page=0
+        touch_write proc=A map=m1 page=0
         """,
     ),
     Planted(
@@ -815,7 +816,8 @@ SURFACE = (
         field="outcome.ret",
         trace="""
         world nr_hugepages=1
-        mount mount=h0 min_size=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1
         """,
     ),
     Planted(
@@ -827,7 +829,8 @@ SURFACE = (
         field="outcome.ret",
         trace="""
         world nr_overcommit_hugepages=1
-        mount mount=h0 min_size=1
+        spawn id=A
+        mmap proc=A map=m1 type=private len=1
         """,
     ),
     Planted(
@@ -838,11 +841,10 @@ SURFACE = (
         "remove_pool_hugetlb_folio(h, node_states[N_MEMORY], False)",
         field="pool.hugepages-2048kB.surplus",
         trace="""
-        world nr_hugepages=2 nr_overcommit_hugepages=1
+        world nr_overcommit_hugepages=1
         spawn id=A
-        mmap proc=A map=m1 type=private len=1 populate=1
-        set_mempolicy proc=A mode=bind nodes=0
-        mmap proc=A map=m2 type=private len=2
+        mmap proc=A map=m1 type=private len=1
+        munmap proc=A map=m1
         """,
     ),
     Planted(
