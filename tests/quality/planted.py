@@ -871,9 +871,9 @@ SURFACE = (
         "if h.surplus_huge_pages_node[node] <= h.nr_huge_pages_node[node]:",
         field="nodes.0.surplus.0",
         trace="""
-        world nr_overcommit_hugepages=2
-        mount mount=h0 min_size=2
-        set_nr_hugepages n=2
+        world nr_hugepages=3
+        spawn id=A
+        mmap proc=A map=m1 type=private len=2 populate=1
         set_nr_hugepages n=0
         """,
     ),
