@@ -8,10 +8,15 @@ a missing one is a failure, never a skip.
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from equivalence.subjects.hugetlb.recorder import LiveKernel
 
 ENABLE = "make test INSTALL=1"
 # Set by tools/gates.py after it installed the packages.
@@ -79,3 +84,19 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("SKIPPED, so not shown by this run")
         for reason, count in sorted(reasons.items()):
             terminalreporter.line(f"{count:5} tests: {reason}")
+
+
+@pytest.fixture(scope="module")
+def kernel() -> "Iterator[LiveKernel]":
+    """The recorded kernel in QEMU, one for all tests of a file: a boot takes seconds."""
+    # Not at the top: a worker measures coverage only once this file is loaded.
+    from equivalence.subjects.hugetlb import recorder
+
+    try:
+        recorder.find_parts(recorder.RECORDED_RELEASE)
+    except recorder.MissingPartError as missing:
+        if os.environ.get(REQUIRED):
+            raise
+        pytest.skip(str(missing))
+    with recorder.LiveKernel(release=recorder.RECORDED_RELEASE) as live:
+        yield live

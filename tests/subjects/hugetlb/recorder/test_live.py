@@ -29,19 +29,6 @@ while True:
 """
 
 
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[recorder.LiveKernel]:
-    """One kernel for all tests of this file: a boot takes seconds."""
-    try:
-        recorder.find_parts(recorder.RECORDED_RELEASE)
-    except recorder.MissingPartError as missing:
-        if os.environ.get("EQUIVCHECK_TESTS_REQUIRE_ALL"):
-            raise
-        pytest.skip(str(missing))
-    with recorder.LiveKernel(release=recorder.RECORDED_RELEASE) as kernel:
-        yield kernel
-
-
 def unchanging(text: str) -> str:
     """The trace's text without frame numbers and kernel log."""
     return FRAME.sub(r'"\1:frame"', KLOG.sub("", text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -73,20 +72,8 @@ def program_of(text: str, tier: PortTier) -> Program:
     return make_program(trace, before, after, ("6.12.117", "with a bug"), "a planted bug")
 
 
-@pytest.fixture(scope="module")
-def kernel() -> Iterator[recorder.LiveKernel]:
-    """One kernel for all programs: a boot takes seconds."""
-    try:
-        recorder.find_parts(recorder.RECORDED_RELEASE)
-    except recorder.MissingPartError as missing:
-        if os.environ.get("EQUIVCHECK_TESTS_REQUIRE_ALL"):
-            raise
-        pytest.skip(str(missing))
-    with recorder.LiveKernel(release=recorder.RECORDED_RELEASE) as kernel:
-        yield kernel
-
-
 @pytest.mark.needs_qemu
+@pytest.mark.xdist_group("repro-kernel")
 @pytest.mark.needs_toolchain
 @pytest.mark.parametrize("name", ON_A_KERNEL)
 def test_the_real_kernel_does_what_is_announced_for_it(
@@ -103,6 +90,7 @@ def test_the_real_kernel_does_what_is_announced_for_it(
 
 
 @pytest.mark.needs_qemu
+@pytest.mark.xdist_group("repro-kernel")
 @pytest.mark.needs_toolchain
 def test_a_kernel_that_does_neither_is_told(kernel: recorder.LiveKernel, tmp_path: Path) -> None:
     program = program_of(PLANTED["dequeue"].trace, planted_on_6_12_117(PLANTED["dequeue"]))
