@@ -114,7 +114,12 @@ def test_identical_does_not_apply_does_not_compile(
     last = recipes.format_patch(
         {recipes.HUGETLB: "a\nb\nc\n"}, ("mm: not this tree", {recipes.HUGETLB: "a\nd\nc\n"})
     )
-    series.write_text(series.read_text() + last)
+    first = (
+        series.read_text()
+        .replace("[PATCH 1/2]", "[PATCH 1/3]")
+        .replace("[PATCH 2/2]", "[PATCH 2/3]")
+    )
+    series.write_text(first + last.replace("[PATCH]", "[PATCH 3/3]"))
     tree = edited(sources)
     done = equivcheck(
         *("run", "--tier", "native", "--tree", tree.root, "--series", series, "--ops", 600),
