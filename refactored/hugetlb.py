@@ -386,6 +386,7 @@ from models.hugetlb.migrate import (
     move_hugetlb_state,
 )
 from models.hugetlb.vm_ops import hugetlb_unshare_pmds
+from models.hugetlb.vm_ops import hugetlb_unshare_all_pmds
 
 __all__ = [
     "hugetlb_free_folio",
@@ -552,4 +553,5 @@ __all__ = [
     "folio_putback_active_hugetlb",
     "move_hugetlb_state",
     "hugetlb_unshare_pmds",
+    "hugetlb_unshare_all_pmds",
 ]

@@ -32,7 +32,7 @@ PLANTED = {one.name: one for one in (*CORE, *SURFACE)}
 #: Bugs whose minimal trace user space can do, and whose divergence it can see.
 ON_A_KERNEL = (
     *("region_del", "subpool_get", "dequeue", "free", "unreserve", "no_page", "close_part"),
-    *("remove", "punch", "node_nr", "surplus_shrink", "cgroup_events", "overcommit"),
+    *("punch", "node_nr", "surplus_shrink", "cgroup_events", "overcommit"),
 )
 
 
