@@ -78,9 +78,12 @@ def path_text(path: Path) -> str:
 
 
 def names(trace: Trace) -> frozenset[str]:
-    """All names that the arguments of a trace give to things."""
+    """All names that the arguments of a trace give to things; a number in words is none."""
     return frozenset(
-        value for op in trace.ops for value in op.args.values() if isinstance(value, str)
+        value
+        for op in trace.ops
+        for value in op.args.values()
+        if isinstance(value, str) and not value.isdecimal()
     )
 
 

@@ -547,16 +547,14 @@ SURFACE = (
         "hugetlb_cgroup_migrate",
         "set_hugetlb_cgroup_rsvd(new_folio, h_cg_rsvd)",
         "set_hugetlb_cgroup_rsvd(new_folio, None)",
-        field="folios.2.hugetlb_cgroup_rsvd",
+        field="folios.1.hugetlb_cgroup_rsvd",
         trace="""
-        world nr_overcommit_hugepages=2
+        world nr_hugepages=1
         spawn id=A
+        mmap proc=A map=m1 type=private len=1 noreserve=1 populate=1
         cgroup_create cgroup=g1
         cgroup_attach cgroup=g1 target=A
         cgroup_mems cgroup=g1 nodes=1
-        mmap proc=A map=m1 type=private len=1 noreserve=1 populate=1
-        mmap proc=A map=m2 type=private len=1
-        cgroup_mems cgroup=g1 nodes=0
         """,
     ),
     Planted(

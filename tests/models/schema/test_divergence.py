@@ -7,7 +7,7 @@ from models.schema.divergence import (
     path_text,
     plain,
 )
-from models.schema.trace import Op, Trace
+from models.schema.trace import Op, Trace, parse_trace
 
 OP = Op("touch", {"proc": "A", "map": "m1", "page": 3})
 TRACE = Trace("toy", {"nodes": 2}, (Op("spawn", {"id": "A"}), OP))
@@ -41,3 +41,9 @@ def test_plain_makes_what_json_can_hold() -> None:
 def test_plain_is_bounded_in_depth() -> None:
     assert plain([[["deep"]]], depth=2) == [["['deep']"]]
     assert plain([[1]], depth=2) == [[1]]
+
+
+def test_a_number_in_words_is_no_name() -> None:
+    trace = parse_trace("equivcheck-trace/1 toy\nworld\ntouch nodes=1\n")
+    words = trace.with_ops([Op("touch", {"nodes": "1"})])
+    assert names(words) == names(trace) == frozenset()
