@@ -42,8 +42,9 @@ DEBIAN_PACKAGES = {
 # instead, and the latter needs packages that are not everywhere.
 ENGINE = "equivalence/*"
 NOT_ENGINE = "equivalence/subjects/*,equivalence/backends/native/*"
-# A ratchet on its way to 100: the hunt for mutants and batches of operations lack a few lines.
-ENGINE_PERCENT = 97
+# All of it is to run. Some tests kill processes, and what those had written down is lost with them:
+# hence not 100.
+ENGINE_PERCENT = 99
 PORTS = ("models", "legacy", "refactored", "stable")
 
 

@@ -261,6 +261,13 @@ def test_the_rung_is_the_strongest_thing_that_holds(
     assert rung(changes, gather(changes, search(), GOALS), verdict) == expected
 
 
+def test_a_fixpoint_is_a_rung_of_its_own() -> None:
+    changes = replace(CHANGES, only_predicates=False)
+    evidence = gather(changes, search(), GOALS)
+    found = [rung(changes, evidence, Verdict.EXHAUSTED, fixpoint=end) for end in (True, False)]
+    assert found == ["fixpoint in the stated world", "no divergence in N ops"]
+
+
 def test_identical_code_owes_nothing() -> None:
     nothing = replace(search(), findings=Findings(), controls=(), coverable=(None, None))
     assert gather(IDENTICAL, nothing, GOALS).missing == ()

@@ -26,6 +26,7 @@ from equivalence.subject import Branch, Relation
 from models.schema.outcome import REFUSED, Outcome
 from models.schema.result import Verdict
 from models.schema.trace import Op
+from tests.equivalence.test_ahead import BatchToy
 from tests.toy import Rule, Toy, ToySubject, ToyTier, greedy, plenty, plenty_too
 
 TAKES = tuple(Op("take", {"who": who, "n": n}) for who in "AB" for n in (1, 2, 3))
@@ -74,6 +75,12 @@ def test_a_state_key_may_be_of_any_kind() -> None:
     other.apply(TAKES[0])
     assert token(one, other) != token(one, one)
     assert token(one, other) != token(other, one)
+
+
+def test_a_node_is_reached_in_one_call_where_a_system_has_one() -> None:
+    found = exploration(plenty, plenty_too, kind=BatchToy)
+    assert found.fixpoint
+    assert found.states == STATES
 
 
 def test_every_state_is_reached_and_every_operation_tried_in_it() -> None:

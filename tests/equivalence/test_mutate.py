@@ -53,6 +53,13 @@ HANG = "def take(n):\n    while True:\n        pass\n"
 SAME = "def fits(n):\n    return not free[0] < n\n"
 
 
+def test_a_world_that_does_not_run_what_is_changed_is_left_out() -> None:
+    idle = SmallWorld("idle", "nothing is taken", {"pages": 2}, (Op("give", {"proc": "A"}),))
+    alike = mutant(SAME, "fits")
+    spent = [hunter(ops=100, worlds=worlds).hunt(alike).ops for worlds in ((), (idle,), (WORLD,))]
+    assert spent[0] == spent[1] < spent[2]
+
+
 def test_the_first_search_that_tells_it_apart_kills_it() -> None:
     by_sampler = hunter().hunt(mutant(TAKE_TOO_MANY))
     assert (by_sampler.killed_by, by_sampler.how) == ("sampler", "diverged")

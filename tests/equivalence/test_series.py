@@ -138,6 +138,12 @@ def test_a_function_inside_another_has_a_tree_of_its_own() -> None:
     assert ast.unparse(tree.body[0]) == "return n + 1"
 
 
+def test_the_names_in_the_body_of_a_class_are_found() -> None:
+    space: dict[str, Any] = {}
+    exec("def made():\n    class Inner:\n        size = MAXIMUM\n    return Inner\n", space)
+    assert "MAXIMUM" in used_names(space["made"])
+
+
 def test_the_names_of_many_globals_are_found() -> None:
     names = [f"name{number}" for number in range(600)]
     space: dict[str, Any] = {}

@@ -10,6 +10,7 @@ import click
 import pytest
 from rich.console import Console
 
+from equivalence import cli
 from equivalence.cli import COMMANDS, guarded
 from equivalence.cli.progress import Lines
 from equivalence.events import ExploreProgress, PairName
@@ -123,3 +124,13 @@ def test_progress(terminal: bool, equivcheck: Program, monkeypatch: pytest.Monke
     assert "defect, not a divergence: warning: pool is large" in done.err
     assert ("\x1b[" in done.err) == terminal
     assert ("  step 0 (base) against itself: 500 of 500 ops" in done.err) != terminal
+
+
+def test_click_ending_the_program_means_that_nobody_reads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ends() -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr(cli, "_nobody_reads", lambda: 141)
+    assert guarded(ends) == 141

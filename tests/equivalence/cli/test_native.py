@@ -10,14 +10,16 @@ import click
 import pytest
 
 from equivalence.backends.native.errors import BuildError, SeriesError, TreeError
+from equivalence.backends.native.mails import PatchSeries
 from equivalence.backends.native.series import MAX_BYTES
 from equivalence.backends.port import PortSystem
-from equivalence.cli import native
+from equivalence.cli import native, planting
 from equivalence.cli.calibrate import step_of
 from equivalence.cli.choose import DEFAULT_SERIES, Chosen, choose, port_tier
 from equivalence.cli.errors import InputError, MachineStop
 from equivalence.cli.run import replay_command
 from equivalence.subjects.hugetlb.calibration import PortReplayer
+from equivalence.subjects.hugetlb.mutation import ASSERTIONS_IN_C
 from equivalence.subjects.hugetlb.recording import dump
 from equivalence.subjects.hugetlb.series import BUILT_IN, STABLE
 from equivalence.subjects.hugetlb.sides import PortSide
@@ -121,6 +123,25 @@ def test_a_range_of_commits_starts_from_its_own_base(hosted: type[Hosted]) -> No
     found = chosen(DEFAULT_SERIES, commits="v1..v2", allow_build_files=True)
     assert hosted.made[0].how == (Path("base"), (Path("linux"), "v1..v2"), True, "of range")
     assert found.hosting[-3:] == ("--range", "v1..v2", "--allow-build-files")
+
+
+def test_a_tree_alone_is_a_series_without_patches(hosted: type[Hosted]) -> None:
+    native.choose_native(None, Path("linux"), None, allow_build_files=False, alone=True)
+    (tier,) = hosted.made
+    assert tier.how == (Path("linux"), PatchSeries("the tree alone", ()), False, "")
+
+
+def test_bugs_are_planted_in_the_c_of_a_tree(
+    hosted: type[Hosted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planting, "NativeTier", Hosted)
+    made: list[tuple[object, ...]] = []
+    monkeypatch.setattr(planting, "NativePlanter", lambda *given: made.append(given))
+    found = planting.planting_of(chosen("fix.mbox"), 24)
+    assert found is not None
+    assert made == [(hosted.made[0], 24, ASSERTIONS_IN_C)]
+    assert "region_add" in found.core
+    assert found.worlds == ()
 
 
 def test_reasons_why_code_cannot_run_are_given(hosted: type[Hosted]) -> None:
