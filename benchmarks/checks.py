@@ -9,7 +9,7 @@ from statistics import median
 from typing import Final
 
 from benchmarks.measure import Check, paired_s, resident_bytes
-from benchmarks.traces import drawn, lockstep_of, long_trace
+from benchmarks.traces import drawn, leaving, lockstep_of, long_trace
 from equivalence.driver import Lockstep
 from equivalence.sampler import sample
 from equivalence.search import Session
@@ -81,25 +81,35 @@ def sampler(subject: Subject, tier: Tier, ops: int, rounds: int) -> Check:
     return Check("sampler's own cost / running the ops", ratio - 1.0, SAMPLER_LIMIT, detail)
 
 
+#: A long trace is made of so many blocks that do the same.
+BLOCKS = 12
+
+
 def growth_in_trace(subject: Subject, tier: Tier, ops: int, rounds: int) -> Check:
-    """The last quarter of one long trace against its second quarter, per operation."""
+    """The last blocks of one long trace against its first ones, all of which do the same.
+
+    Each block lets go of all that it made: what is measured is the length of the trace, and not how
+    much there is to look at, which goes up and down along any drawn trace.
+    """
     lockstep = lockstep_of(subject, tier)
-    trace = long_trace(subject, lockstep.before, ops, Random(1))
-    quarter = len(trace.ops) // 4
+    drawn_ops = long_trace(subject, lockstep.before, ops // BLOCKS, Random(1))
+    block = [*drawn_ops.ops, *leaving(subject)]
     early, late = [], []
     for _ in range(rounds + 1):
-        lockstep.boot(trace.world)
+        lockstep.boot(drawn_ops.world)
         times = []
-        for part in range(4):
+        for _ in range(BLOCKS):
             began = time.process_time()
-            for op in trace.ops[part * quarter : (part + 1) * quarter]:
+            for op in block:
                 lockstep.step(op)
             times.append(time.process_time() - began)
-        early.append(times[1])
-        late.append(times[3])
+        third = BLOCKS // 3
+        # The very first block finds nothing that others left behind.
+        early.append(median(times[1 : third + 1]))
+        late.append(median(times[-third:]))
     # Of one pass at a time: what else the machine does changes from one to the next.
     ratio = median(one / other for one, other in zip(late, early, strict=True))
-    rates = [quarter / median(times) for times in (early, late)]
+    rates = [len(block) / median(times) for times in (early, late)]
     detail = f"{rates[0]:,.0f} ops/s early, {rates[1]:,.0f} late, {ops:,} ops long"
     return Check("an op late in a trace / early", ratio, GROWTH_LIMIT, detail)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from random import Random
 
 from equivalence.driver import Lockstep
@@ -52,3 +53,18 @@ def long_trace(
         ops.append(op)
         generator.saw(op, outcome)
     return Trace(subject.name, world, tuple(ops))
+
+
+#: Operations that let go of what a trace has made, in the order in which they can.
+_LEAVING = ("exit", "guest_destroy", "shm_rmid", "unlink", "umount", "cgroup_rmdir")
+
+
+def leaving(subject: Subject) -> list[Op]:
+    """Operations after which nothing that a trace made is there, whatever it made."""
+    return [
+        Op(kind, dict(zip(keys, values, strict=True)))
+        for kind in _LEAVING
+        if kind in subject.ops
+        for keys in [sorted(subject.ops[kind].required)]
+        for values in product(*(subject.ops[kind].domains[key] for key in keys))
+    ]
