@@ -192,6 +192,41 @@ DEFECTS = (
         " (mm/hugetlb.c) after memfd_pin_folios",
     ),
     Defect(
+        "punch-under-a-memfd-pin",
+        "subpools-in-range",
+        BOTH,
+        """
+        world nr_hugepages=1
+        spawn id=A
+        mount mount=h0 min_size=1
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=1 fd=f1
+        memfd_pin_folios proc=A pin=p1 fd=f1 len=1
+        fallocate proc=A fd=f1 off=0 len=1 mode=punch_hole
+        """,
+        (1, 0, 0, 0),
+        "subpools-in-range after fallocate",
+    ),
+    Defect(
+        "subpool-freed-under-a-page",
+        "crash: spin_lock(spool.lock): use-after-free in hugepage_subpool_put_pages()"
+        " (mm/hugetlb.c)",
+        BOTH,
+        """
+        world nr_hugepages=1
+        spawn id=A
+        mount mount=h0 min_size=0
+        open proc=A fd=f1 mount=h0 name=x
+        mmap proc=A map=m1 type=private len=1 fd=f1 noreserve=1
+        close proc=A fd=f1
+        pin proc=A pin=p1 map=m1
+        munmap proc=A map=m1
+        umount mount=h0
+        exit proc=A
+        """,
+        None,
+    ),
+    Defect(
         "owner-writes-for-ever",
         "hang",
         BOTH,
