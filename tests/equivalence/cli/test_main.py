@@ -126,11 +126,14 @@ def test_progress(terminal: bool, equivcheck: Program, monkeypatch: pytest.Monke
     assert ("  step 0 (base) against itself: 500 of 500 ops" in done.err) != terminal
 
 
-def test_click_ending_the_program_means_that_nobody_reads(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("error", [SystemExit(1), BrokenPipeError()])
+def test_a_broken_pipe_is_no_divergence(
+    error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Click itself ends the program with 1 then."""
+
     def ends() -> None:
-        raise SystemExit(1)
+        raise error
 
     monkeypatch.setattr(cli, "_nobody_reads", lambda: 141)
     assert guarded(ends) == 141
