@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -22,6 +23,7 @@ from equivalence.subjects.hugetlb.sides import (
 from models.schema.trace import parse_trace
 from tests.backends.native import planted, recipes
 from tests.backends.native.test_cli import equivcheck
+from tests.equivalence.subjects.hugetlb.defects import DEFECTS
 
 pytestmark = [pytest.mark.needs_kernel_source("6.12"), pytest.mark.needs_toolchain]
 
@@ -89,20 +91,11 @@ def test_both_show_every_section(port: SideSystem, native: SideSystem) -> None:
 
 
 #: A mount whose minimum is 0 gives its subpool up although a pinned page still points to it.
-FREED_SUBPOOL = parse_trace(
-    """equivcheck-trace/1 hugetlb
-world nr_hugepages=1
-spawn id=A
-mount mount=h0 min_size=0
-open proc=A fd=f1 mount=h0 name=x
-mmap proc=A map=m1 type=private len=1 fd=f1 noreserve=1
-close proc=A fd=f1
-pin proc=A pin=p1 map=m1
-munmap proc=A map=m1
-umount mount=h0
-exit proc=A
-"""
-)
+[FREED_SUBPOOL] = [
+    parse_trace(f"equivcheck-trace/1 hugetlb\n{dedent(one.trace).strip()}\n")
+    for one in DEFECTS
+    if one.name == "subpool-freed-under-a-page"
+]
 
 
 def test_a_use_after_free_of_6_12_117_itself(

@@ -227,7 +227,7 @@ def test_the_order_of_the_free_lists_shows(recordings: list[Recording]) -> None:
     namespace: Any = system.namespace
     namespace["list_move"] = namespace["list_move_tail"]
     result = calibrate(recordings, PortReplayer(system))
-    assert result.agreeing < 0.7 * result.traces
+    assert result.agreeing < 0.66 * result.traces
     assert any(".maps." in found.field for found in result.first().values())
 
 
